@@ -1,0 +1,8 @@
+//! What an operator types.
+
+use std::process::ExitCode;
+
+/// The program.
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,3 @@
+//! What the operator wants.
+
+pub mod model;

@@ -1,0 +1,7 @@
+//! The `evergate` program: everything it does is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    evergate::cli::main()
+}

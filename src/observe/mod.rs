@@ -1,0 +1,3 @@
+//! What happened, told to people and machines.
+
+pub mod event;
