@@ -94,6 +94,13 @@ impl HostName {
     }
 }
 
+/// Equal and hashed as its text is, so that maps can be asked with a `&str`.
+impl std::borrow::Borrow<str> for HostName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -5,8 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -61,7 +59,7 @@ pub struct Traffic {
     upstream_requests: Family<ServerLabels, Counter>,
     upstream_connects: Family<ServerLabels, Counter>,
     /// Client connections that are open.
-    pub connections: Gauge<i64, AtomicI64>,
+    pub connections: Gauge,
 }
 
 /// Seconds; 5 ms to 10 s as OpenTelemetry's `http.server.request.duration` has them.

@@ -103,6 +103,11 @@ impl Terminator {
         })
     }
 
+    /// Whether connections for both hosts are accepted on the same terms.
+    pub fn same_settings(&self, one: &HostName, other: &HostName) -> bool {
+        Arc::ptr_eq(self.config_for(one), self.config_for(other))
+    }
+
     fn config_for(&self, host: &HostName) -> &Arc<ServerConfig> {
         let own = self
             .guarded

@@ -166,7 +166,7 @@ where
 
 /// Spawns hyper's tasks on this worker.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalExecutor;
+pub struct LocalExecutor;
 
 impl<F> hyper::rt::Executor<F> for LocalExecutor
 where

@@ -8,7 +8,7 @@ mod connect;
 mod pool;
 
 pub use body::{BodyError, Continue, Progress, RequestBody, ResponseBody};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, LocalExecutor};
 pub use pool::{Lease, Need, Pool};
 
 use std::fmt;
@@ -106,6 +106,16 @@ impl Upstream {
 }
 
 impl Endpoint {
+    /// A number that no other endpoint of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether TLS is spoken to it.
+    pub fn is_tls(&self) -> bool {
+        self.server.tls
+    }
+
     /// The server's URL as it was typed.
     pub fn url(&self) -> &str {
         &self.server.url

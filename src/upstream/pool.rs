@@ -287,10 +287,6 @@ impl Lease {
     ///
     /// # Errors
     /// Holds the request again where none of it was sent.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the request must come back to be sent again"
-    )]
     pub async fn send(
         &mut self,
         request: Request<RequestBody>,
