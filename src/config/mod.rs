@@ -1,7 +1,7 @@
 //! What the operator wants.
 //!
-//! [`load`] reads a file, [`file`] takes it as typed, [`prove`] makes of it what is meant, which
-//! is [`model::Config`]. Every complaint comes at once, as [`Diagnostics`].
+//! [`load`] reads a file, `file` takes it as typed, `prove` makes of it what is meant, which is
+//! [`model::Config`]; `keys` describes what can be typed. Every complaint comes at once, as [`Diagnostics`].
 
 mod diagnostic;
 mod file;

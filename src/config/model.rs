@@ -1,6 +1,6 @@
 //! The configuration as meant: exact types, every default filled in, every name resolved.
 //!
-//! Built by [`super::prove`] alone; runtime modules know this file and nothing of TOML. It knows
+//! Built by `prove` alone; runtime modules know this file and nothing of TOML. It knows
 //! no runtime type.
 
 use std::net::SocketAddr;

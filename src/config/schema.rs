@@ -1,4 +1,4 @@
-//! The JSON schema for editors and the tables of `docs/config.md`, both made from [`super::keys`].
+//! The JSON schema for editors and the tables of `docs/config.md`, both made from `keys`.
 //!
 //! `config/evergate.schema.json` and the tables are kept in the repository; the tests here hold
 //! them to this, and `UPDATE=1 cargo test schema` rewrites them.
@@ -116,7 +116,7 @@ fn described(key: &Key) -> String {
     }
 }
 
-/// A value typed as TOML. Those of [`super::keys`] all are, which a test holds them to.
+/// A value typed as TOML. Those of `keys` all are, which a test holds them to.
 fn to_json(typed: &str) -> Value {
     let document: Result<toml::Table, _> = format!("value = {typed}").parse();
     let value = document.ok().and_then(|mut table| table.remove("value"));

@@ -15,7 +15,7 @@ use super::diagnostic::{Complaints, complaint};
 use super::file::{File, Table};
 use super::model::{
     ClientAuth, Config, GateSettings, GuardPolicy, HostSettings, ListenerMode, OnDarkStart,
-    OnExpiry,
+    OnExpiry, RouteSettings,
 };
 use crate::host::{HostName, HostPattern};
 
@@ -53,7 +53,7 @@ pub(super) fn prove(file: &File, path: &Path, complaints: &mut Complaints) -> Co
             .map(|listener| listener.settings)
             .collect(),
         certs,
-        routes: routes.into_iter().map(|route| route.settings).collect(),
+        routes,
         upstreams: upstreams.into_settings(),
         hosts: hosts.into_iter().map(|(_, settings)| settings).collect(),
         guard: file
@@ -165,14 +165,14 @@ fn client_auth(table: &Table, folder: &Path, complaints: &mut Complaints) -> Cli
 /// What works and is hardly meant.
 fn hints(
     listeners: &[listen::Listener],
-    routes: &[route::Route],
+    routes: &[RouteSettings],
     hosts: &[(&Table, HostSettings)],
     complaints: &mut Complaints,
 ) {
     if complaints.has_errors() {
         return;
     }
-    let patterns: HashSet<&HostPattern> = routes.iter().flat_map(|r| &r.settings.hosts).collect();
+    let patterns: HashSet<&HostPattern> = routes.iter().flat_map(|r| &r.hosts).collect();
     // Parents of exact names: what a wildcard has to be to cover one of them.
     let parents: HashSet<&str> = patterns
         .iter()
@@ -181,7 +181,7 @@ fn hints(
             HostPattern::Wildcard(_) => None,
         })
         .collect();
-    let every = routes.iter().any(|route| route.settings.hosts.is_empty());
+    let every = routes.iter().any(|route| route.hosts.is_empty());
     let serves = |host: &HostPattern| {
         let kin = match host {
             HostPattern::Exact(name) => name

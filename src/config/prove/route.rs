@@ -10,11 +10,6 @@ use crate::host::{HostPattern, Malformed};
 
 use super::upstream::{Upstreams, check_name};
 
-/// A route and the place of its header.
-pub(super) struct Route {
-    pub(super) settings: RouteSettings,
-}
-
 /// What makes two routes the same: host (none for every host), whether exact, path.
 type Pattern = (Option<HostPattern>, bool, String);
 
@@ -24,7 +19,7 @@ pub(super) fn routes(
     upstreams: &mut Upstreams,
     folder: &Path,
     complaints: &mut Complaints,
-) -> Vec<Route> {
+) -> Vec<RouteSettings> {
     let mut routes = Vec::new();
     let mut names: HashMap<String, Span> = HashMap::new();
     let mut patterns: HashMap<Pattern, Span> = HashMap::new();
@@ -33,22 +28,21 @@ pub(super) fn routes(
         let hosts = hosts(table, complaints);
         let path = path(table, complaints);
         let name = name(table, &mut names, complaints);
-        let upstream = table.text("to").and_then(|to| {
-            let found = upstreams.find(to.value, folder)?;
-            complaints.take(&to.span, found)
-        });
+        let upstream = table
+            .text("to")
+            .and_then(|to| upstreams.find(&to, folder, complaints));
         used.extend(upstream);
         let (Some(hosts), Some(path)) = (hosts, path) else {
             continue;
         };
         unique(table, &hosts, &path, &mut patterns, complaints);
-        let settings = RouteSettings {
+        routes.push(RouteSettings {
             name: name.unwrap_or_else(|| describe(&hosts, &path)),
             hosts,
             path,
+            // Nobody looks at it after a complaint.
             upstream: upstream.unwrap_or_default(),
-        };
-        routes.push(Route { settings });
+        });
     }
     if !complaints.has_errors() {
         upstreams.warn_unused(&used, complaints);

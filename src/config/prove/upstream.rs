@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::config::diagnostic::{Complaint, Complaints, Span, complaint, nearest, quoted};
-use crate::config::file::{File, Table};
+use crate::config::file::{File, Spot, Table};
 use crate::config::model::{
     ServerSettings, UpstreamProtocol, UpstreamSettings, UpstreamTls, Verification,
 };
@@ -58,16 +58,26 @@ impl Upstreams {
         index
     }
 
-    /// The upstream that a route's `to` means. None where another complaint explains it.
-    pub(super) fn find(&mut self, to: &str, folder: &Path) -> Option<Result<usize, Complaint>> {
-        if let Some(index) = self.index.get(to) {
-            let index = *index;
-            return Some(Ok(index));
+    /// The upstream that a route's `to` means.
+    pub(super) fn find(
+        &mut self,
+        to: &Spot<&str>,
+        folder: &Path,
+        complaints: &mut Complaints,
+    ) -> Option<usize> {
+        let Spot { value: to, span } = to;
+        if let Some(index) = self.index.get(*to) {
+            return Some(*index);
         }
         if place::is_url(to) {
-            return Some(place::unnamed_upstream(to, folder).map(|s| self.add(to, s)));
+            let settings = complaints.take(span, place::unnamed_upstream(to, folder))?;
+            return Some(self.add(to, settings));
         }
-        (!self.broken).then(|| Err(self.unknown(to)))
+        // With a broken section there is a complaint already, and no telling what it holds.
+        if !self.broken && !complaints.overflows() {
+            complaints.error(span, self.unknown(to));
+        }
+        None
     }
 
     fn unknown(&self, to: &str) -> Complaint {
