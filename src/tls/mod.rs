@@ -1,1 +1,3 @@
-//! Not yet.
+//! The handshake.
+
+pub mod probe;
