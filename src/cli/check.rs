@@ -54,7 +54,8 @@ fn judge_config(proved: &Proved, now: OffsetDateTime) -> Result<Judged, String> 
     let report = guard::assess(&config.certs, &config.guard, &routed, now);
     let mut judged = Judged::of(report)?;
     judged.routes = in_order_of_match(config);
-    judged.warnings = serde_json::to_value(warnings).unwrap_or_default();
+    let told = serde_json::to_value(warnings).unwrap_or_default();
+    judged.warnings = told.get("diagnostics").cloned().unwrap_or(json!([]));
     Ok(judged)
 }
 
