@@ -155,7 +155,7 @@ pub fn from_flags(
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+pub fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     let refuse = |reason: &str, help: &str| Refusal::Unreadable {
         path: path.to_owned(),
         reason: reason.to_owned(),

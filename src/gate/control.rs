@@ -54,7 +54,7 @@ impl Control {
         std::thread::Builder::new().name("evergate-control".to_owned()).spawn(work)
     }
 
-    async fn run(self, signals: Heard) {
+    async fn run(self, mut signals: Heard) {
         let Self { guard, metrics, admin, mut reloader, teller, traffic, clock, .. } = self;
         let (tasks, stop) = (Tasks::new(), self.stop);
         // The guard, the admin listener and reloads go on while connections drain.
@@ -78,34 +78,35 @@ impl Control {
             };
             tasks.spawn("admin", admin.run(about, ending.clone()));
         }
-        signals.relay(&tasks, &stop, &ending);
-        let mut signals = signals;
         let mut changes = Changes::new();
         let wake = changes.wake();
         loop {
             changes.watch(&reloader.folders());
-            tokio::select! {
+            let why = tokio::select! {
                 () = stop.wait() => break,
-                () = signals.hangup() => {
+                wanted = signals.next() => match wanted {
+                    Wanted::Stop => break,
+                    Wanted::Reload => Why::Asked(None),
+                },
+                Some(request) = asked.recv() => Why::Asked(Some(request)),
+                () = wake.next(reloader.quiet()) => Why::File,
+                () = tokio::time::sleep(reloader.poll()) => Why::File,
+            };
+            match why {
+                Why::File if !reloader.file_changed() => {}
+                Why::File => {
                     reloader.reload(&guard_commands, &teller, &clock).await;
                 }
-                Some(request) = asked.recv() => {
+                Why::Asked(request) => {
                     let outcome = reloader.reload(&guard_commands, &teller, &clock).await;
-                    // Whoever asked may have gone.
-                    let _ = request.answer.send(outcome);
-                }
-                () = wake.next(reloader.quiet()) => {
-                    if reloader.file_changed() {
-                        reloader.reload(&guard_commands, &teller, &clock).await;
-                    }
-                }
-                () = tokio::time::sleep(reloader.poll()) => {
-                    if reloader.file_changed() {
-                        reloader.reload(&guard_commands, &teller, &clock).await;
+                    if let Some(request) = request {
+                        // Whoever asked may have gone.
+                        let _ = request.answer.send(outcome);
                     }
                 }
             }
         }
+        stop.request();
         tracing::info!("stopping: no new connections, open ones may finish");
         let workers = self.workers;
         let joined = tokio::task::spawn_blocking(move || {
@@ -113,12 +114,67 @@ impl Control {
                 worker.join();
             }
         });
-        let _ = joined.await;
+        tokio::select! {
+            _ = joined => {}
+            // Whoever says it twice does not want to wait.
+            () = signals.stop_again() => {
+                tracing::warn!("told to stop again: open connections are cut off");
+                ending.request();
+                return;
+            }
+        }
         ending.request();
         let late = tasks.finish(FINISH_LIMIT).await;
         if !late.is_empty() {
             tracing::warn!(?late, "background tasks did not end in time");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Why the configuration is looked at.
+enum Why {
+    /// Its file may have changed.
+    File,
+    /// By a signal, or by a request that waits for the outcome.
+    Asked(Option<Request>),
+}
+
+/// What a signal wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Stop,
+    Reload,
+}
+
+/// The signals that the gate heeds, if it heeds any.
+struct Heard(Option<[(Signal, Wanted); 3]>);
+
+impl Heard {
+    fn new(signals: Signals) -> io::Result<Self> {
+        if signals == Signals::Leave {
+            return Ok(Self(None));
+        }
+        Ok(Self(Some([
+            (signal(SignalKind::terminate())?, Wanted::Stop),
+            (signal(SignalKind::interrupt())?, Wanted::Stop),
+            (signal(SignalKind::hangup())?, Wanted::Reload),
+        ])))
+    }
+
+    /// The next signal; waits for ever where none is heeded.
+    async fn next(&mut self) -> Wanted {
+        let Some([terminate, interrupt, hangup]) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.0.recv() => terminate.1,
+            _ = interrupt.0.recv() => interrupt.1,
+            _ = hangup.0.recv() => hangup.1,
+        }
+    }
+
+    async fn stop_again(&mut self) {
+        while self.next().await != Wanted::Stop {}
     }
 }

@@ -7,6 +7,7 @@
 mod client;
 mod client_auth;
 mod handshake;
+pub mod probe;
 mod resolver;
 mod tickets;
 
