@@ -23,10 +23,7 @@ pub type SharedClock = Arc<dyn Clock>;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that may ask"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
     }
@@ -63,9 +60,7 @@ pub fn system() -> SharedClock {
 pub fn rfc3339(moment: OffsetDateTime) -> String {
     let whole = moment.replace_nanosecond(0).unwrap_or(moment);
     // Formatting fails for years outside 0..=9999 only, which certificates can hold.
-    whole
-        .format(&Rfc3339)
-        .unwrap_or_else(|_| format!("year {}", moment.year()))
+    whole.format(&Rfc3339).unwrap_or_else(|_| format!("year {}", moment.year()))
 }
 
 /// Serialises a moment by [`rfc3339`], for `#[serde(serialize_with)]`.
@@ -93,16 +88,8 @@ pub fn humane(span: time::Duration) -> String {
             break;
         }
     }
-    let text = if parts.is_empty() {
-        "0 s".to_owned()
-    } else {
-        parts.join(" ")
-    };
-    if span.is_negative() {
-        format!("{text} ago")
-    } else {
-        text
-    }
+    let text = if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") };
+    if span.is_negative() { format!("{text} ago") } else { text }
 }
 
 #[cfg(test)]
@@ -116,10 +103,7 @@ mod tests {
             (Duration::seconds(0), "0 s"),
             (Duration::seconds(45), "45 s"),
             (Duration::minutes(61), "1 h 1 min"),
-            (
-                Duration::days(9) + Duration::hours(3) + Duration::minutes(5),
-                "9 d 3 h",
-            ),
+            (Duration::days(9) + Duration::hours(3) + Duration::minutes(5), "9 d 3 h"),
             (Duration::days(9) + Duration::minutes(5), "9 d"),
             (Duration::hours(-2), "2 h ago"),
         ];

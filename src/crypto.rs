@@ -31,10 +31,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 mod tests {
     #[test]
     fn the_post_quantum_group_comes_first() {
-        let first = super::provider()
-            .kx_groups
-            .first()
-            .map(|group| group.name());
+        let first = super::provider().kx_groups.first().map(|group| group.name());
         assert_eq!(first, Some(rustls::NamedGroup::X25519MLKEM768));
     }
 

@@ -40,10 +40,7 @@ impl std::error::Error for Malformed {}
 impl HostName {
     /// Takes a bare name or IP address; brackets of an IPv6 literal are dropped.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|t| t.strip_suffix(']'))
-            .unwrap_or(text);
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
         if let Ok(address) = bare.parse::<Ipv6Addr>() {
             return Ok(Self(address.to_string().into()));
         }
@@ -182,11 +179,7 @@ fn check_labels(name: &str) -> Result<(), Malformed> {
         // Underscores are no host name by RFC 952, but internal zones use them.
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if let Some(c) = label.chars().find(|c| !fits(*c)) {
-            return Err(if c == '*' {
-                Malformed::Wildcard
-            } else {
-                Malformed::Character(c)
-            });
+            return Err(if c == '*' { Malformed::Wildcard } else { Malformed::Character(c) });
         }
     }
     Ok(())
@@ -233,18 +226,13 @@ mod tests {
             ("127.0.0.1:80", "127.0.0.1"),
         ];
         for (authority, expected) in cases {
-            assert_eq!(
-                HostName::from_authority(authority).unwrap().as_str(),
-                expected
-            );
+            assert_eq!(HostName::from_authority(authority).unwrap().as_str(), expected);
         }
     }
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for text in [
-            "", ".", "a..b", "a b", "a/b", "user@a", "a:b", "a:1:2", "a:99999", "*.a",
-        ] {
+        for text in ["", ".", "a..b", "a b", "a/b", "user@a", "a:b", "a:1:2", "a:99999", "*.a"] {
             assert!(HostName::from_authority(text).is_err(), "{text}");
         }
         for text in ["*", "a.*.b", "*.*.b", "f*.b"] {

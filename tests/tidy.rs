@@ -153,11 +153,8 @@ impl Source {
         let mut in_body = false;
         for (offset, line) in self.code[start..].iter().enumerate() {
             let line = line.trim_end();
-            let ends_here = if in_body {
-                *line == end
-            } else {
-                line.ends_with(';') || line.ends_with('}')
-            };
+            let ends_here =
+                if in_body { *line == end } else { line.ends_with(';') || line.ends_with('}') };
             if ends_here {
                 return offset + 1;
             }
@@ -221,18 +218,13 @@ struct Shown {
 
 impl Shown {
     fn check(&self, help: Option<&str>, place: &str) -> Vec<Complaint> {
-        let complaint = |what| Complaint {
-            place: place.to_owned(),
-            what,
-        };
+        let complaint = |what| Complaint { place: place.to_owned(), what };
         let Some(help) = help else {
             let what = format!("`evergate {}` does not exist: correct the page", self.name);
             return vec![complaint(what)];
         };
         let unknown = self.flags.iter().filter(|flag| !has_word(help, flag));
-        unknown
-            .map(|flag| complaint(format!("`evergate {}` has no `{flag}`", self.name)))
-            .collect()
+        unknown.map(|flag| complaint(format!("`evergate {}` has no `{flag}`", self.name))).collect()
     }
 }
 
@@ -274,9 +266,7 @@ fn help_of(command: &str) -> Option<String> {
 
 fn is_linked(page: &str, indexes: &[String]) -> bool {
     let link = |index: &String| {
-        [format!("]({page}"), format!("/{page}")]
-            .iter()
-            .any(|form| index.contains(form))
+        [format!("]({page}"), format!("/{page}")].iter().any(|form| index.contains(form))
     };
     indexes.iter().any(link)
 }
@@ -339,9 +329,7 @@ fn group(text: &str) -> Vec<String> {
 }
 
 fn first_word(text: &str) -> String {
-    text.chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// The name behind `fn`, where the line starts a function.
@@ -350,10 +338,7 @@ fn function_name(line: &str) -> Option<String> {
     let opening = |word: &str| {
         matches!(word, "pub" | "async" | "const" | "default") || word.starts_with("pub(")
     };
-    before
-        .split_whitespace()
-        .all(opening)
-        .then(|| first_word(after))
+    before.split_whitespace().all(opening).then(|| first_word(after))
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -370,9 +355,7 @@ fn has_reason(comment: &str, word: &str) -> bool {
             .and_then(|rest| rest.split_once("): "))
             .is_some_and(|(reason, what)| !reason.trim().is_empty() && !what.trim().is_empty())
     };
-    comment
-        .match_indices(word)
-        .all(|(at, _)| reason(&comment[at + word.len()..]))
+    comment.match_indices(word).all(|(at, _)| reason(&comment[at + word.len()..]))
 }
 
 /// Splits a text line by line into code without the insides of literals, and comments.
@@ -418,14 +401,9 @@ fn next_piece(rest: &str, before: &str) -> (usize, Piece) {
         found.map_or(rest.len(), |at| from + at + end.len())
     };
     let in_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
-    let hashes = rest
-        .get(1..)
-        .map_or(0, |tail| tail.chars().take_while(|c| *c == '#').count());
+    let hashes = rest.get(1..).map_or(0, |tail| tail.chars().take_while(|c| *c == '#').count());
     if rest.starts_with("//") {
-        return (
-            until("\n", 2) - usize::from(rest.contains('\n')),
-            Piece::Comment,
-        );
+        return (until("\n", 2) - usize::from(rest.contains('\n')), Piece::Comment);
     }
     if rest.starts_with("/*") {
         return (until("*/", 2), Piece::Comment);

@@ -68,9 +68,7 @@ pub(super) struct Backstage {
 impl Backstage {
     /// Starts the echo upstream and the renewal; tells where the echo listens.
     pub(super) fn start(minter: Minter, clock: SharedClock) -> io::Result<(Self, SocketAddr)> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
         let stop = Stop::new();
@@ -84,9 +82,7 @@ impl Backstage {
                 tasks.finish(Duration::from_secs(1)).await;
             });
         };
-        let thread = std::thread::Builder::new()
-            .name("backstage".to_owned())
-            .spawn(work)?;
+        let thread = std::thread::Builder::new().name("backstage".to_owned()).spawn(work)?;
         Ok((Self { stop, thread }, address))
     }
 
@@ -128,11 +124,7 @@ mod tests {
         let (ca, _) = LocalCa::open(place.path(), start).unwrap();
         let folder = place.path().join("leaf");
         let names = vec![HostPattern::parse("localhost").unwrap()];
-        let minter = Minter {
-            ca,
-            names,
-            folder: folder.clone(),
-        };
+        let minter = Minter { ca, names, folder: folder.clone() };
         minter.mint(start).unwrap();
         let first = std::fs::read(folder.join("chain.pem")).unwrap();
         let (stop, tasks) = (Stop::new(), Tasks::new());

@@ -10,10 +10,10 @@ use time::OffsetDateTime;
 use super::health::{self, Concern, Health, concerns, counted, headline, of_lone, summary, worst};
 use super::picture::{Certificate, Picture};
 use super::print::{self, Format, answer, answer_json, complain};
-use super::stub::config::{self, Proved, Refusal};
-use super::stub::guard;
 use super::{CONFIG_DEFAULT, CheckArgs};
 use crate::config::model::{CertPlace, CertSource, Config, GuardPolicy, PathPattern, Role};
+use crate::config::{self, Proved, Refusal};
+use crate::guard;
 use crate::guard::Report;
 use crate::host::HostPattern;
 
@@ -144,9 +144,7 @@ fn refused(refusal: &Refusal, format: Format) -> ExitCode {
     let details = serde_json::to_value(refusal).unwrap_or(Value::Null);
     match format {
         Format::Text => {
-            answer(&format!(
-                "UNKNOWN - the configuration is invalid\n\n{refusal}"
-            ));
+            answer(&format!("UNKNOWN - the configuration is invalid\n\n{refusal}"));
             Health::Unknown.exit()
         }
         Format::Json => unknown("the configuration is invalid", details, format),
@@ -220,10 +218,7 @@ mod tests {
     fn route(hosts: &[&str], path: PathPattern, name: &str) -> RouteSettings {
         RouteSettings {
             name: name.to_owned(),
-            hosts: hosts
-                .iter()
-                .map(|host| HostPattern::parse(host).unwrap())
-                .collect(),
+            hosts: hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
             path,
             upstream: 0,
         }

@@ -47,20 +47,14 @@ pub(super) fn run(args: DevArgs) -> ExitCode {
 fn prepare(args: &DevArgs, clock: &SharedClock) -> Result<(Config, String, Backstage), DevError> {
     let addresses = args.listen.addresses();
     for address in &addresses {
-        TcpListener::bind(address).map_err(|source| DevError::Listen {
-            address: *address,
-            source,
-        })?;
+        TcpListener::bind(address)
+            .map_err(|source| DevError::Listen { address: *address, source })?;
     }
     let folder = Path::new(FOLDER);
     let (ca, origin) = LocalCa::open(folder, clock.now()).map_err(DevError::LocalCa)?;
     let names = names(&args.mappings);
     let (root, leaf) = (ca.certificate.clone(), folder.join("leaf"));
-    let minter = Minter {
-        ca,
-        names,
-        folder: leaf.clone(),
-    };
+    let minter = Minter { ca, names, folder: leaf.clone() };
     minter.mint(clock.now()).map_err(DevError::LocalCa)?;
     let (backstage, echo) = Backstage::start(minter, clock.clone()).map_err(DevError::Backstage)?;
     let told = told(&args.mappings, &addresses, &root, &origin);
@@ -124,66 +118,44 @@ fn configuration(
     leaf: &Path,
     root: &Path,
 ) -> Config {
-    let listeners = addresses.iter().map(|address| ListenerSettings {
-        address: *address,
-        mode: ListenerMode::Tls,
-    });
+    let listeners = addresses
+        .iter()
+        .map(|address| ListenerSettings { address: *address, mode: ListenerMode::Tls });
     let mut routes = Vec::new();
     let mut upstreams = Vec::new();
     for mapping in mappings {
-        routes.push(route(
-            mapping.host.to_string(),
-            vec![mapping.host.clone()],
-            upstreams.len(),
-        ));
+        routes.push(route(mapping.host.to_string(), vec![mapping.host.clone()], upstreams.len()));
         let server = mapping.server.clone();
         upstreams.push(UpstreamSettings::new(server.url.clone(), vec![server]));
     }
     if mappings.is_empty() {
         routes.push(route("echo".to_owned(), Vec::new(), 0));
-        upstreams.push(UpstreamSettings::new(
-            "echo".to_owned(),
-            vec![server_at(echo)],
-        ));
+        upstreams.push(UpstreamSettings::new("echo".to_owned(), vec![server_at(echo)]));
     }
     Config {
         path: None,
         gate: GateSettings::default(),
         listeners: listeners.collect(),
         certs: vec![CertSource {
-            place: CertPlace::Pair {
-                chain: leaf.join("chain.pem"),
-                key: leaf.join("key.pem"),
-            },
+            place: CertPlace::Pair { chain: leaf.join("chain.pem"), key: leaf.join("key.pem") },
             role: Role::Primary,
         }],
         routes,
         upstreams,
         hosts: Vec::new(),
-        guard: GuardPolicy {
-            roots: vec![root.to_owned()],
-            ..GuardPolicy::default()
-        },
+        guard: GuardPolicy { roots: vec![root.to_owned()], ..GuardPolicy::default() },
         admin: free_admin(),
     }
 }
 
 fn route(name: String, hosts: Vec<HostPattern>, upstream: usize) -> RouteSettings {
-    RouteSettings {
-        name,
-        hosts,
-        path: PathPattern::Prefix("/".to_owned()),
-        upstream,
-    }
+    RouteSettings { name, hosts, path: PathPattern::Prefix("/".to_owned()), upstream }
 }
 
 fn server_at(address: SocketAddr) -> ServerSettings {
     ServerSettings {
         url: format!("http://{address}"),
-        place: ServerPlace::Tcp {
-            host: address.ip().to_string(),
-            port: address.port(),
-        },
+        place: ServerPlace::Tcp { host: address.ip().to_string(), port: address.port() },
         tls: false,
     }
 }
@@ -191,10 +163,9 @@ fn server_at(address: SocketAddr) -> ServerSettings {
 /// The usual admin address, so that `evergate status` works; none if another gate has it.
 fn free_admin() -> Option<AdminSettings> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9180));
-    TcpListener::bind(address).is_ok().then_some(AdminSettings {
-        address: AdminAddress::Tcp(address),
-        token: None,
-    })
+    TcpListener::bind(address)
+        .is_ok()
+        .then_some(AdminSettings { address: AdminAddress::Tcp(address), token: None })
 }
 
 /// What a person needs to know, with a command that works as it stands.
@@ -252,10 +223,7 @@ fn resolve(host: &str, address: Option<&SocketAddr>) -> String {
 /// Why `dev` does not start.
 #[derive(Debug)]
 enum DevError {
-    Listen {
-        address: SocketAddr,
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
     LocalCa(LocalCaError),
     Backstage(io::Error),
 }
@@ -298,13 +266,7 @@ mod tests {
     fn built(texts: &[&str]) -> Config {
         let echo = SocketAddr::from(([127, 0, 0, 1], 4000));
         let at = [SocketAddr::from(([127, 0, 0, 1], 8443))];
-        configuration(
-            &mappings(texts),
-            &at,
-            echo,
-            Path::new("l"),
-            Path::new("ca.pem"),
-        )
+        configuration(&mappings(texts), &at, echo, Path::new("l"), Path::new("ca.pem"))
     }
 
     #[test]
@@ -327,19 +289,14 @@ mod tests {
                 format!("{} {}", route.hosts[0], upstream.servers[0].url)
             })
             .collect();
-        let expected = [
-            "app.localhost http://localhost:3000",
-            "api.localhost unix:./api.sock",
-        ];
+        let expected = ["app.localhost http://localhost:3000", "api.localhost unix:./api.sock"];
         assert_eq!(shown, expected);
     }
 
     #[test]
     fn the_certificate_holds_the_names_and_this_machine() {
-        let shown: Vec<_> = names(&mappings(&["app.localhost=1", "2"]))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let shown: Vec<_> =
+            names(&mappings(&["app.localhost=1", "2"])).iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["127.0.0.1", "::1", "app.localhost", "localhost"]);
     }
 
@@ -348,20 +305,14 @@ mod tests {
         let at = [SocketAddr::from(([127, 0, 0, 1], 8443))];
         let root = Path::new("certs/local/ca.pem");
         let cases = [
-            (
-                &[][..],
-                "curl --cacert certs/local/ca.pem https://localhost:8443/\n",
-            ),
+            (&[][..], "curl --cacert certs/local/ca.pem https://localhost:8443/\n"),
             (
                 &["app.test=1"][..],
                 "curl --cacert certs/local/ca.pem --resolve app.test:8443:127.0.0.1 \
                  https://app.test:8443/\n",
             ),
             (&["*.a.test=1"][..], " https://any.a.test:8443/\n"),
-            (
-                &["::1=1"][..],
-                "curl --cacert certs/local/ca.pem https://[::1]:8443/\n",
-            ),
+            (&["::1=1"][..], "curl --cacert certs/local/ca.pem https://[::1]:8443/\n"),
         ];
         for (texts, expected) in cases {
             let text = told(&mappings(texts), &at, root, &Origin::Reused);

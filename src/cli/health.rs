@@ -88,10 +88,10 @@ pub(super) fn concerns(picture: &Picture) -> Vec<Concern> {
         found.push(critical("no certificate can be served".to_owned()));
     }
     for finding in &picture.findings {
-        found.extend(of_severity(finding.severity).map(|health| Concern {
-            health,
-            reason: finding.message.clone(),
-        }));
+        found.extend(
+            of_severity(finding.severity)
+                .map(|health| Concern { health, reason: finding.message.clone() }),
+        );
     }
     found
 }
@@ -136,10 +136,10 @@ pub(super) fn of_certificate(
             // Nobody is served by it, so nobody is harmed as yet.
             _ => Health::Warning,
         });
-        found.extend(health.map(|health| Concern {
-            health,
-            reason: format!("{source}: {}", finding.message),
-        }));
+        found.extend(
+            health
+                .map(|health| Concern { health, reason: format!("{source}: {}", finding.message) }),
+        );
     }
     // The hosts of an active one speak for its level.
     if certificate.state != State::Active && certificate.level >= Level::Due {
@@ -174,11 +174,9 @@ pub(super) fn of_lone(certificate: &Certificate, now: OffsetDateTime) -> Vec<Con
 fn of_host(host: &Host, picture: &Picture) -> Option<Concern> {
     let name = &host.host;
     let Some(serving) = &host.serving else {
-        return host.routed.then(|| {
-            critical(format!(
-                "{name} is dark: no certificate can be served for it"
-            ))
-        });
+        return host
+            .routed
+            .then(|| critical(format!("{name} is dark: no certificate can be served for it")));
     };
     let health = of_level(host.level)?;
     let when = picture.certificate(serving).map_or_else(
@@ -204,18 +202,14 @@ fn of_coverage(certificate: &Certificate, picture: &Picture) -> Option<Concern> 
     }
     let good = picture.certificates.iter();
     let good = good.filter(|c| !matches!(c.state, State::Refused | State::Held));
-    let good: Vec<HostPattern> = good
-        .flat_map(|c| &c.names)
-        .filter_map(|name| HostPattern::parse(name).ok())
-        .collect();
+    let good: Vec<HostPattern> =
+        good.flat_map(|c| &c.names).filter_map(|name| HostPattern::parse(name).ok()).collect();
     let bare = certificate.names.iter().find(|name| {
         let pattern = HostPattern::parse(name);
         !pattern.is_ok_and(|name| good.iter().any(|other| other.covers_pattern(&name)))
     })?;
     let source = &certificate.source;
-    Some(critical(format!(
-        "{bare} is held by a refused certificate only ({source})"
-    )))
+    Some(critical(format!("{bare} is held by a refused certificate only ({source})")))
 }
 
 fn of_severity(severity: Severity) -> Option<Health> {
@@ -245,11 +239,7 @@ fn when(certificate: &Certificate, now: Option<OffsetDateTime>) -> String {
 
 /// A span for a headline: far ends need no hours.
 pub(super) fn left(span: Duration) -> String {
-    if span >= Duration::days(10) {
-        format!("{} d", span.whole_days())
-    } else {
-        humane(span)
-    }
+    if span >= Duration::days(10) { format!("{} d", span.whole_days()) } else { humane(span) }
 }
 
 /// `1 host`, `2 hosts`.
@@ -308,12 +298,7 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_monitoring_plug_ins() {
-        let codes = [
-            Health::Ok,
-            Health::Warning,
-            Health::Critical,
-            Health::Unknown,
-        ];
+        let codes = [Health::Ok, Health::Warning, Health::Critical, Health::Unknown];
         assert_eq!(codes.map(Health::code), [0, 1, 2, 3]);
     }
 
@@ -366,12 +351,7 @@ mod tests {
                 vec![with_finding(good(), "warning")],
                 Health::Warning,
             ),
-            (
-                "a note",
-                vec![served()],
-                vec![with_finding(good(), "info")],
-                Health::Ok,
-            ),
+            ("a note", vec![served()], vec![with_finding(good(), "info")], Health::Ok),
             (
                 "nothing serves",
                 vec![],
@@ -399,11 +379,7 @@ mod tests {
         for (state, level, severity, expected) in cases {
             let shown = with_finding(certificate("aa", "a.test", state, level), severity);
             let shown: Certificate = serde_json::from_value(shown).unwrap();
-            assert_eq!(
-                worst(&of_lone(&shown, now)),
-                expected,
-                "{state} {level} {severity}"
-            );
+            assert_eq!(worst(&of_lone(&shown, now)), expected, "{state} {level} {severity}");
         }
     }
 
@@ -425,10 +401,7 @@ mod tests {
     #[test]
     fn the_headline_names_the_worst_reason() {
         let picture = picture(
-            vec![
-                host("a.test", Some("aa"), "due", true),
-                host("b.test", None, "expired", true),
-            ],
+            vec![host("a.test", Some("aa"), "due", true), host("b.test", None, "expired", true)],
             vec![certificate("aa", "a.test", "active", "due")],
         );
         let line = headline(&concerns(&picture), &summary(&picture));

@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use super::health::{Concern, Health, critical, headline, left, of_lone, unknown, worst};
 use super::picture::Certificate;
 use super::print::{self, Format, answer, answer_json, chain, clean};
-use super::stub::guard;
 use super::{InspectArgs, block_on};
 use crate::clock::rfc3339;
+use crate::guard;
 use crate::guard::{CertificateReport, Finding, Severity};
 use crate::host::{HostName, HostPattern};
 use crate::tls::probe::{self, Peer, ProbeError};
@@ -24,11 +24,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(5);
 pub(super) fn run(args: InspectArgs) -> ExitCode {
     let now = args.judge.now();
     let name = args.name.as_deref();
-    let looks: Vec<Look> = args
-        .targets
-        .iter()
-        .map(|target| look_at(target, name, now))
-        .collect();
+    let looks: Vec<Look> = args.targets.iter().map(|target| look_at(target, name, now)).collect();
     match args.judge.format {
         Format::Text => {
             let texts: Vec<String> = looks.iter().map(|look| look.text(now)).collect();
@@ -64,10 +60,7 @@ struct Handshake {
 fn look_at(target: &str, name: Option<&str>, now: OffsetDateTime) -> Look {
     let path = Path::new(target);
     let seen = if path.exists() {
-        Ok(Seen {
-            certificate: guard::inspect_pem(path, &[], now),
-            handshake: None,
-        })
+        Ok(Seen { certificate: guard::inspect_pem(path, &[], now), handshake: None })
     } else {
         match endpoint(target) {
             Some((host, port)) => shake_hands(host, port, name, now),
@@ -77,10 +70,7 @@ fn look_at(target: &str, name: Option<&str>, now: OffsetDateTime) -> Look {
             ))),
         }
     };
-    Look {
-        target: target.to_owned(),
-        seen,
-    }
+    Look { target: target.to_owned(), seen }
 }
 
 /// The two halves of `HOST:PORT`; `[::1]:443` and `https://host:443/` are taken too.
@@ -112,28 +102,13 @@ fn shake_hands(
     let peer = block_on(probe::peer_chain(host, port, asked, PROBE_LIMIT))
         .map_err(|error| unknown(error.to_string()))?
         .map_err(|error| unreachable(&error))?;
-    let Peer {
-        chain,
-        version,
-        alpn,
-        failure,
-    } = peer;
-    let source = if asked == host {
-        format!("{host}:{port}")
-    } else {
-        format!("{host}:{port} for {asked}")
-    };
+    let Peer { chain, version, alpn, failure } = peer;
+    let source =
+        if asked == host { format!("{host}:{port}") } else { format!("{host}:{port} for {asked}") };
     let mut certificate = guard::inspect_chain(chain, source, now);
     certificate.findings.extend(wrong_name(&certificate, asked));
-    let handshake = Some(Handshake {
-        version,
-        alpn,
-        failure,
-    });
-    Ok(Seen {
-        certificate,
-        handshake,
-    })
+    let handshake = Some(Handshake { version, alpn, failure });
+    Ok(Seen { certificate, handshake })
 }
 
 /// A good certificate of somebody else is as bad as none: clients turn away.
@@ -164,10 +139,9 @@ fn unreachable(error: &ProbeError) -> Concern {
 impl Look {
     fn concerns(&self, now: OffsetDateTime) -> Vec<Concern> {
         match &self.seen {
-            Err(Concern { health, reason }) => vec![Concern {
-                health: *health,
-                reason: reason.clone(),
-            }],
+            Err(Concern { health, reason }) => {
+                vec![Concern { health: *health, reason: reason.clone() }]
+            }
             Ok(seen) => seen.concerns(now),
         }
     }
@@ -216,11 +190,7 @@ impl Look {
         };
         fields.insert("certificate".to_owned(), json!(seen.certificate));
         if let Some(handshake) = &seen.handshake {
-            let Handshake {
-                version,
-                alpn,
-                failure,
-            } = handshake;
+            let Handshake { version, alpn, failure } = handshake;
             let told = json!({ "version": version, "alpn": alpn, "failure": failure });
             fields.insert("tls".to_owned(), told);
         }

@@ -79,9 +79,7 @@ impl fmt::Display for LocalCaError {
                 f,
                 "the local CA may not sign for {name}: take a name that ends in .localhost, .test \
                  or .internal, as in {}.localhost",
-                name.to_string()
-                    .trim_start_matches("*.")
-                    .replace(['.', ':'], "-")
+                name.to_string().trim_start_matches("*.").replace(['.', ':'], "-")
             ),
         }
     }
@@ -113,10 +111,7 @@ impl LocalCa {
             None => Origin::Made,
             Some((pem, key)) => match reusable(&pem, &key, now) {
                 Ok(issuer) => {
-                    let ca = Self {
-                        issuer,
-                        certificate,
-                    };
+                    let ca = Self { issuer, certificate };
                     return Ok((ca, Origin::Reused));
                 }
                 Err(why) => Origin::Replaced(why),
@@ -127,10 +122,7 @@ impl LocalCa {
         // The key first: a CA without its key would be replaced by the next start anyway.
         files::replace(&key, &key_pem, 0o600).map_err(at(&key))?;
         files::replace(&certificate, &pem, 0o600).map_err(at(&certificate))?;
-        let ca = Self {
-            issuer,
-            certificate,
-        };
+        let ca = Self { issuer, certificate };
         Ok((ca, origin))
     }
 
@@ -153,10 +145,7 @@ impl LocalCa {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let leaf = params.signed_by(&key, &self.issuer)?;
-        Ok(Leaf {
-            chain: leaf.pem(),
-            key: key.serialize_pem(),
-        })
+        Ok(Leaf { chain: leaf.pem(), key: key.serialize_pem() })
     }
 }
 
@@ -185,15 +174,10 @@ fn make(now: OffsetDateTime) -> Result<(String, Issuer<'static, KeyPair>), Local
     let mut permitted = domains.to_vec();
     let mut one = [0; 16];
     one[15] = 1;
-    permitted.push(GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix(
-        [127, 0, 0, 0],
-        8,
-    )));
+    permitted.push(GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([127, 0, 0, 0], 8)));
     permitted.push(GeneralSubtree::IpAddress(CidrSubnet::V6(one, [0xff; 16])));
-    params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: permitted,
-        excluded_subtrees: Vec::new(),
-    });
+    params.name_constraints =
+        Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: Vec::new() });
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     Ok((certificate.pem(), Issuer::new(params, key)))
@@ -204,9 +188,8 @@ fn reusable(pem: &str, key: &str, now: OffsetDateTime) -> Result<Issuer<'static,
     let key = KeyPair::from_pem(key).map_err(|error| format!("its key can't be read: {error}"))?;
     let (_, block) =
         parse_x509_pem(pem.as_bytes()).map_err(|_| "it can't be read as PEM".to_owned())?;
-    let certificate = block
-        .parse_x509()
-        .map_err(|_| "it can't be read as a certificate".to_owned())?;
+    let certificate =
+        block.parse_x509().map_err(|_| "it can't be read as a certificate".to_owned())?;
     if certificate.public_key().raw != key.subject_public_key_info() {
         return Err("its key belongs to another certificate".to_owned());
     }
@@ -236,11 +219,7 @@ fn subject_alt_name(name: &HostPattern) -> Result<SanType, LocalCaError> {
             IpAddr::V6(address) => address.is_loopback(),
         };
         let exact = matches!(name, HostPattern::Exact(_));
-        return if permitted && exact {
-            Ok(SanType::IpAddress(address))
-        } else {
-            Err(outside())
-        };
+        return if permitted && exact { Ok(SanType::IpAddress(address)) } else { Err(outside()) };
     }
     let last = host.as_str().rsplit('.').next().unwrap_or_default();
     if !PERMITTED_DOMAINS.contains(&last) {
@@ -260,11 +239,7 @@ fn machine() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let name: String = name.trim().chars().filter(fits).take(30).collect();
-    if name.is_empty() {
-        "this machine".to_owned()
-    } else {
-        name
-    }
+    if name.is_empty() { "this machine".to_owned() } else { name }
 }
 
 fn read_kept(path: &Path) -> Result<Option<String>, LocalCaError> {
@@ -308,10 +283,7 @@ mod tests {
         assert_eq!(std::fs::read(&pem).unwrap(), first);
 
         let worn = opened(&folder, NOW + Duration::days(701)).1;
-        assert!(
-            matches!(&worn, Origin::Replaced(why) if why == "it has 29 d left"),
-            "{worn:?}"
-        );
+        assert!(matches!(&worn, Origin::Replaced(why) if why == "it has 29 d left"), "{worn:?}");
         let early = opened(&folder, NOW).1;
         assert!(matches!(&early, Origin::Replaced(why) if why.contains("not valid yet")));
 
@@ -329,10 +301,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (ca, _) = opened(place.path(), NOW);
         let leaf = place.path().join("leaf");
-        ca.mint(&patterns(&["localhost"]), NOW)
-            .unwrap()
-            .write(&leaf)
-            .unwrap();
+        ca.mint(&patterns(&["localhost"]), NOW).unwrap().write(&leaf).unwrap();
         let mode = |name: &str| {
             let path = place.path().join(name);
             path.metadata().unwrap().permissions().mode() & 0o777
@@ -378,14 +347,8 @@ mod tests {
     fn a_name_of_the_wide_world_is_not_signed() {
         let place = tempfile::tempdir().unwrap();
         let (ca, _) = opened(place.path(), NOW);
-        for name in [
-            "example.com",
-            "x",
-            "localhost.com",
-            "10.0.0.1",
-            "*.127.0.0.1",
-            "2001:db8::1",
-        ] {
+        for name in ["example.com", "x", "localhost.com", "10.0.0.1", "*.127.0.0.1", "2001:db8::1"]
+        {
             let outcome = ca.mint(&patterns(&[name]), NOW);
             let outside = matches!(outcome, Err(LocalCaError::Outside(_)));
             assert!(outside, "{name}");

@@ -89,11 +89,7 @@ mod tests {
         let cases = [
             (Some(LogLevel::Warn), debug.clone(), "warn"),
             (None, debug, "debug"),
-            (
-                None,
-                Some("evergate=trace,h2=off".to_owned()),
-                "evergate=trace,h2=off",
-            ),
+            (None, Some("evergate=trace,h2=off".to_owned()), "evergate=trace,h2=off"),
             (None, Some(" ".to_owned()), "info"),
             (None, Some("a=b=c".to_owned()), "info"),
             (None, None, "info"),

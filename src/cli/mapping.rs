@@ -37,10 +37,7 @@ fn server(target: &str) -> Result<ServerSettings, String> {
         return Ok(ServerSettings {
             url: format!("http://localhost:{port}"),
             // By name: some development servers listen on 127.0.0.1 only, some on ::1 only.
-            place: ServerPlace::Tcp {
-                host: "localhost".to_owned(),
-                port,
-            },
+            place: ServerPlace::Tcp { host: "localhost".to_owned(), port },
             tls: false,
         });
     }
@@ -56,11 +53,7 @@ fn server(target: &str) -> Result<ServerSettings, String> {
     };
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let place = tcp(authority, if tls { 443 } else { 80 })?;
-    Ok(ServerSettings {
-        url: target.to_owned(),
-        place,
-        tls,
-    })
+    Ok(ServerSettings { url: target.to_owned(), place, tls })
 }
 
 fn tcp(authority: &str, port_default: u16) -> Result<ServerPlace, String> {
@@ -71,10 +64,7 @@ fn tcp(authority: &str, port_default: u16) -> Result<ServerPlace, String> {
     // An upstream gets the path as the client sent it, so a path here would mean nothing.
     let named = crate::host::HostName::parse(host)
         .map_err(|error| format!("{authority:?} is no HOST or HOST:PORT: {error}"))?;
-    Ok(ServerPlace::Tcp {
-        host: named.to_string(),
-        port,
-    })
+    Ok(ServerPlace::Tcp { host: named.to_string(), port })
 }
 
 fn port(digits: &str) -> Result<u16, String> {
@@ -89,21 +79,13 @@ mod tests {
     use super::*;
 
     fn tcp_place(host: &str, port: u16) -> ServerPlace {
-        ServerPlace::Tcp {
-            host: host.to_owned(),
-            port,
-        }
+        ServerPlace::Tcp { host: host.to_owned(), port }
     }
 
     #[test]
     fn a_name_leads_to_a_port_a_url_or_a_socket() {
         let cases = [
-            (
-                "app.localhost=3000",
-                "app.localhost",
-                tcp_place("localhost", 3000),
-                false,
-            ),
+            ("app.localhost=3000", "app.localhost", tcp_place("localhost", 3000), false),
             ("3000", "localhost", tcp_place("localhost", 3000), false),
             (
                 "api.localhost=unix:./api.sock",
@@ -111,30 +93,10 @@ mod tests {
                 ServerPlace::Unix(PathBuf::from("./api.sock")),
                 false,
             ),
-            (
-                "x=http://10.0.0.1:80",
-                "x",
-                tcp_place("10.0.0.1", 80),
-                false,
-            ),
-            (
-                "X.test=http://b.internal/",
-                "x.test",
-                tcp_place("b.internal", 80),
-                false,
-            ),
-            (
-                "https://b.internal",
-                "localhost",
-                tcp_place("b.internal", 443),
-                true,
-            ),
-            (
-                "a.test=https://[::1]:8443",
-                "a.test",
-                tcp_place("::1", 8443),
-                true,
-            ),
+            ("x=http://10.0.0.1:80", "x", tcp_place("10.0.0.1", 80), false),
+            ("X.test=http://b.internal/", "x.test", tcp_place("b.internal", 80), false),
+            ("https://b.internal", "localhost", tcp_place("b.internal", 443), true),
+            ("a.test=https://[::1]:8443", "a.test", tcp_place("::1", 8443), true),
             ("a.test=http://[::1]", "a.test", tcp_place("::1", 80), false),
             ("*.a.test=1", "*.a.test", tcp_place("localhost", 1), false),
         ];

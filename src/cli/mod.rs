@@ -23,7 +23,6 @@ mod picture;
 mod print;
 mod run;
 mod status;
-mod stub;
 
 /// The program: reads the command line, does what it says, answers with an exit code.
 pub fn main() -> ExitCode {
@@ -50,11 +49,7 @@ fn dispatch(command: Command) -> ExitCode {
 
 /// 64 (EX_USAGE of sysexits.h) for what can't be understood; help and version were asked for.
 fn usage_code(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() {
-        ExitCode::from(WRONG_USAGE)
-    } else {
-        ExitCode::SUCCESS
-    }
+    if error.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS }
 }
 
 /// A front door whose certificates are guarded.
@@ -68,16 +63,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Opens the front door
-    #[command(
-        after_help = "Exit codes: 0 ok, 1 failure, 3 configuration invalid, 4 no \
-        certificate can be served, 5 an address can't be bound, 64 wrong usage."
-    )]
+    #[command(after_help = "Exit codes: 0 ok, 1 failure, 3 configuration invalid, 4 no \
+        certificate can be served, 5 an address can't be bound, 64 wrong usage.")]
     Run(RunArgs),
     /// Local TLS at once: a local CA, a certificate for each name, and an upstream that echoes
-    #[command(
-        after_help = "Names end in localhost, .test or .internal. Examples: evergate dev, \
-        evergate dev 3000, evergate dev app.localhost=3000 api.localhost=unix:./api.sock"
-    )]
+    #[command(after_help = "Names end in localhost, .test or .internal. Examples: evergate dev, \
+        evergate dev 3000, evergate dev app.localhost=3000 api.localhost=unix:./api.sock")]
     Dev(DevArgs),
     /// Judges configuration and certificates as `run` would, and serves nothing
     #[command(after_help = MONITORING_CODES)]
@@ -89,10 +80,8 @@ enum Command {
     #[command(after_help = MONITORING_CODES)]
     Status(StatusArgs),
     /// Asks a running gate to read its configuration anew
-    #[command(
-        after_help = "Exit codes: 0 in force, 1 failure, 3 configuration invalid (the old \
-        one stays in force), 64 wrong usage."
-    )]
+    #[command(after_help = "Exit codes: 0 in force, 1 failure, 3 configuration invalid (the old \
+        one stays in force), 64 wrong usage.")]
     Reload(AdminArgs),
 }
 
@@ -195,9 +184,7 @@ struct AdminArgs {
 /// It is left behind rather than joined at the end: a name server that doesn't answer must not
 /// hold up the exit.
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(work);
     runtime.shutdown_background();
     Ok(answer)
@@ -237,10 +224,7 @@ mod tests {
             ("evergate fly", Some(64)),
             ("evergate run --cert a.pem --key a.pem", Some(64)),
             ("evergate run --to http://127.0.0.1:1", Some(64)),
-            (
-                "evergate run --config a --cert a --key a --to http://a",
-                Some(64),
-            ),
+            ("evergate run --config a --cert a --key a --to http://a", Some(64)),
             ("evergate check --at tomorrow", Some(64)),
             ("evergate check --config a.toml certs", Some(64)),
             ("evergate inspect", Some(64)),
@@ -252,17 +236,11 @@ mod tests {
             ("evergate --version", Some(0)),
             ("evergate check --help", Some(0)),
             ("evergate run", None),
-            (
-                "evergate run --cert a --key b --to http://a --listen [::]:1",
-                None,
-            ),
+            ("evergate run --cert a --key b --to http://a --listen [::]:1", None),
             ("evergate check certs --at 2027-03-01 --format json", None),
             ("evergate inspect a.pem [::1]:443 --name a.test", None),
             ("evergate status --admin unix:/run/a.sock", None),
-            (
-                "evergate dev 3000 app.localhost=3001 --listen 127.0.0.1:1",
-                None,
-            ),
+            ("evergate dev 3000 app.localhost=3001 --listen 127.0.0.1:1", None),
         ];
         for (line, expected) in cases {
             let expected = expected.map(ExitCode::from);

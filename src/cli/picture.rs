@@ -111,9 +111,7 @@ impl Picture {
         let same = |c: &&Certificate| c.fingerprint_sha256.as_deref() == Some(fingerprint);
         let held = || self.certificates.iter().filter(same);
         // The same leaf can lie in two places, of which one may be broken.
-        held()
-            .find(|c| c.state != State::Refused)
-            .or_else(|| held().next())
+        held().find(|c| c.state != State::Refused).or_else(|| held().next())
     }
 }
 

@@ -86,11 +86,7 @@ pub(super) fn certificate(shown: &Certificate, now: Option<OffsetDateTime>) -> S
         Role::Primary => "",
         Role::Standby => " (standby)",
     };
-    let mut text = format!(
-        "  {:<8} {}{role}\n",
-        shown.state.word(),
-        clean(&shown.source)
-    );
+    let mut text = format!("  {:<8} {}{role}\n", shown.state.word(), clean(&shown.source));
     let mut line = |what: &str, value: &str| {
         let _ = writeln!(text, "    {what:<7} {}", clean(value));
     };
@@ -101,10 +97,7 @@ pub(super) fn certificate(shown: &Certificate, now: Option<OffsetDateTime>) -> S
         line("valid", &format!("{} to {}", rfc3339(from), rfc3339(until)));
     }
     if let Some(end) = shown.end() {
-        line(
-            "ends",
-            &format!("{}, {}", until(end, now), shown.level.word()),
-        );
+        line("ends", &format!("{}, {}", until(end, now), shown.level.word()));
     }
     if let Some(issuer) = &shown.issuer {
         line("issuer", issuer);
@@ -120,12 +113,7 @@ pub(super) fn certificate(shown: &Certificate, now: Option<OffsetDateTime>) -> S
 
 /// One finding: code and sentence, and the remedy below.
 pub(super) fn finding(found: &Finding, indent: &str) -> String {
-    let Finding {
-        code,
-        severity,
-        message,
-        remedy,
-    } = found;
+    let Finding { code, severity, message, remedy } = found;
     let severity = severity.word();
     let mut text = format!("{indent}{severity} {code}: {}\n", clean(message));
     if !remedy.is_empty() {
@@ -141,11 +129,7 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let escaped = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
+        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
     };
     Cow::Owned(text.chars().map(escaped).collect())
 }
@@ -153,10 +137,7 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
 /// Columns under headings, as wide as their widest cell.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = headings.map(|heading| heading.chars().count());
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| clean(cell)))
-        .collect();
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| clean(cell))).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -191,8 +172,7 @@ fn hosts(picture: &Picture) -> String {
                 serving.map_or_else(|| "dark".to_owned(), short),
                 host.level.word().to_owned(),
                 end.map_or_else(|| "-".to_owned(), |end| until(end, picture.now)),
-                next.reduce(|a, b| format!("{a} {b}"))
-                    .unwrap_or_else(|| "-".to_owned()),
+                next.reduce(|a, b| format!("{a} {b}")).unwrap_or_else(|| "-".to_owned()),
             ]
         })
         .collect();
@@ -218,10 +198,7 @@ mod tests {
 
     #[test]
     fn a_table_is_as_wide_as_its_cells() {
-        let rows = [
-            ["a.test".to_owned(), "ok".to_owned()],
-            ["ü".to_owned(), String::new()],
-        ];
+        let rows = [["a.test".to_owned(), "ok".to_owned()], ["ü".to_owned(), String::new()]];
         let expected = "  host    level\n  a.test  ok\n  ü\n";
         assert_eq!(table(["host", "level"], &rows), expected);
     }

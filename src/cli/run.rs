@@ -4,12 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::print::{chain, complain};
-use super::stub::config::{self, Proved};
-use super::stub::gate::{Gate, Options, StartError};
 use super::{CANNOT_BIND, CONFIG_DEFAULT, CONFIG_INVALID, FAILURE, NOTHING_TO_SERVE, RunArgs};
 use super::{WRONG_USAGE, log};
+use crate::admin;
 use crate::clock;
 use crate::config::model::{Config, ListenerMode};
+use crate::config::{self, Proved};
+use crate::gate::{Gate, Signals, StartError};
 
 /// Serves until SIGINT or SIGTERM.
 pub(super) fn run(args: RunArgs) -> ExitCode {
@@ -25,30 +26,28 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
 
 /// Starts a gate, calls `ready` as soon as it accepts, and stays until it is told to stop.
 pub(super) fn hold(config: Config, ready: impl FnOnce()) -> ExitCode {
-    let listeners = config.listeners.clone();
-    let gate = match Gate::start(config, clock::system(), Options::default()) {
+    let modes: Vec<ListenerMode> = config.listeners.iter().map(|listener| listener.mode).collect();
+    let gate = match Gate::start(config, clock::system(), Signals::Heed) {
         Ok(gate) => gate,
         Err(error) => {
             complain(&start_advice(&error));
             return ExitCode::from(start_code(&error));
         }
     };
-    for listener in &listeners {
-        let mode = match listener.mode {
+    for (address, mode) in gate.addresses().iter().zip(modes) {
+        let mode = match mode {
             ListenerMode::Tls => "https",
             ListenerMode::Plain => "http",
             ListenerMode::Redirect { .. } => "redirect to https",
         };
-        tracing::info!(address = %listener.address, mode, "listening");
+        tracing::info!(%address, mode, "listening");
+    }
+    if let Some(address) = gate.admin() {
+        tracing::info!(%address, "admin listening");
     }
     ready();
-    match gate.run_until_stopped() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&chain(&error));
-            ExitCode::from(FAILURE)
-        }
-    }
+    gate.wait();
+    ExitCode::SUCCESS
 }
 
 /// What to serve, or the exit code and the complaint.
@@ -74,28 +73,20 @@ fn configuration(args: &RunArgs) -> Result<Config, (u8, String)> {
 fn start_code(error: &StartError) -> u8 {
     match error {
         StartError::NoServableCertificate => NOTHING_TO_SERVE,
-        StartError::Bind { .. } => CANNOT_BIND,
+        StartError::Bind(_) | StartError::Admin(admin::StartError::Bind(_)) => CANNOT_BIND,
         _ => FAILURE,
     }
 }
 
 fn start_advice(error: &StartError) -> String {
     let said = chain(error);
-    let remedy = match error {
-        StartError::NoServableCertificate => {
-            "`evergate check` tells what is wrong with each certificate; \
+    match error {
+        StartError::NoServableCertificate => format!(
+            "{said}\n  remedy: `evergate check` tells what is wrong with each certificate; \
              `[guard] start = \"wait\"` listens until there is a good one"
-        }
-        StartError::Bind { address, .. } if address.port() < 1024 => {
-            "stop what listens there (`ss -ltnp` names it) or choose another address; a port \
-             below 1024 needs CAP_NET_BIND_SERVICE"
-        }
-        StartError::Bind { .. } => {
-            "stop what listens there (`ss -ltnp` names it) or choose another address"
-        }
-        _ => return said,
-    };
-    format!("{said}\n  remedy: {remedy}")
+        ),
+        _ => said,
+    }
 }
 
 const NO_CONFIGURATION: &str = "there is nothing to serve. Three ways to say what:
@@ -108,18 +99,18 @@ To try Evergate without a certificate: evergate dev";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::BindError;
     use std::io::{Error, ErrorKind};
 
     #[test]
     fn each_way_to_fail_has_its_exit_code() {
-        let bind = |address: &str| StartError::Bind {
-            address: address.parse().unwrap(),
-            source: Error::from(ErrorKind::AddrInUse),
+        let bind = BindError {
+            address: "[::]:443".parse().unwrap(),
+            cause: Error::from(ErrorKind::AddrInUse),
         };
         assert_eq!(start_code(&StartError::NoServableCertificate), 4);
-        assert_eq!(start_code(&bind("[::]:443")), 5);
-        assert_eq!(start_code(&StartError::Other(Error::other("no"))), 1);
-        assert!(start_advice(&bind("[::]:443")).contains("CAP_NET_BIND_SERVICE"));
-        assert!(!start_advice(&bind("[::]:8443")).contains("CAP_NET_BIND_SERVICE"));
+        assert!(start_advice(&StartError::NoServableCertificate).contains("evergate check"));
+        assert_eq!(start_code(&StartError::Bind(bind)), 5);
+        assert_eq!(start_code(&StartError::System(Error::other("no"))), 1);
     }
 }

@@ -74,14 +74,8 @@ pub(super) fn reload(args: AdminArgs) -> ExitCode {
         answer(&lines.join("\n"));
         return ExitCode::SUCCESS;
     }
-    let error = AskError::Refused {
-        status: told.status,
-    };
-    complain(&format!(
-        "{}\n{}",
-        error.advice(&args.admin),
-        lines.join("\n")
-    ));
+    let error = AskError::Refused { status: told.status };
+    complain(&format!("{}\n{}", error.advice(&args.admin), lines.join("\n")));
     ExitCode::from(reload_code(told.status))
 }
 
@@ -125,10 +119,7 @@ pub(super) fn parse_admin(text: &str) -> Result<Admin, String> {
     if host.as_str().contains(':') && !in_brackets {
         return Err(wrong());
     }
-    Ok(Admin::Tcp {
-        host: host.to_string(),
-        port: port.ok_or_else(wrong)?,
-    })
+    Ok(Admin::Tcp { host: host.to_string(), port: port.ok_or_else(wrong)? })
 }
 
 impl fmt::Display for Admin {
@@ -243,12 +234,10 @@ where
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| AskError::Talk(error.into()))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(talk)?;
+    let request =
+        request.body(Empty::<Bytes>::new()).map_err(|error| AskError::Talk(error.into()))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(talk)?;
     // It ends with this process's only runtime at the latest.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(talk)?;
@@ -259,10 +248,8 @@ where
 }
 
 fn read_token(path: &Path) -> Result<String, AskError> {
-    let text = files::read_small(path).map_err(|source| AskError::Token {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = files::read_small(path)
+        .map_err(|source| AskError::Token { path: path.to_owned(), source })?;
     Ok(text.trim().to_owned())
 }
 
@@ -273,49 +260,25 @@ mod tests {
 
     #[test]
     fn an_admin_address_is_tcp_or_a_socket() {
-        let tcp = |host: &str, port| Admin::Tcp {
-            host: host.to_owned(),
-            port,
-        };
+        let tcp = |host: &str, port| Admin::Tcp { host: host.to_owned(), port };
         let cases = [
             ("127.0.0.1:9180", tcp("127.0.0.1", 9180)),
             ("localhost:1", tcp("localhost", 1)),
             ("[::1]:9180", tcp("::1", 9180)),
             ("http://127.0.0.1:9180/", tcp("127.0.0.1", 9180)),
-            (
-                "unix:/run/a.sock",
-                Admin::Unix(PathBuf::from("/run/a.sock")),
-            ),
+            ("unix:/run/a.sock", Admin::Unix(PathBuf::from("/run/a.sock"))),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_admin(text), Ok(expected), "{text}");
         }
-        for text in [
-            "",
-            "a",
-            "9180",
-            "a:",
-            "a:0",
-            "unix:",
-            "::1:9180",
-            "a b:1",
-            "https://a:1",
-        ] {
+        for text in ["", "a", "9180", "a:", "a:0", "unix:", "::1:9180", "a b:1", "https://a:1"] {
             assert!(parse_admin(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_refused_configuration_is_told_by_the_exit_code() {
-        let cases = [
-            (200, 0),
-            (422, 3),
-            (409, 3),
-            (400, 3),
-            (401, 1),
-            (404, 1),
-            (500, 1),
-        ];
+        let cases = [(200, 0), (422, 3), (409, 3), (400, 3), (401, 1), (404, 1), (500, 1)];
         for (status, expected) in cases {
             assert_eq!(reload_code(StatusCode::from_u16(status).unwrap()), expected);
         }
@@ -328,10 +291,7 @@ mod tests {
     #[test]
     fn a_gate_behind_a_socket_is_asked_with_the_token() {
         let folder = tempfile::tempdir().unwrap();
-        let (socket, token) = (
-            folder.path().join("admin.sock"),
-            folder.path().join("token"),
-        );
+        let (socket, token) = (folder.path().join("admin.sock"), folder.path().join("token"));
         std::fs::write(&token, "secret\n").unwrap();
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let serving = std::thread::spawn(move || {
@@ -350,14 +310,8 @@ mod tests {
         let told = ask(&args, Method::GET, "/api/certificates").unwrap();
         assert_eq!((told.status, &told.body[..]), (StatusCode::OK, &b"{}"[..]));
         let request = serving.join().unwrap();
-        assert!(
-            request.starts_with("get /api/certificates http/1.1\r\n"),
-            "{request}"
-        );
-        assert!(
-            request.contains("authorization: bearer secret\r\n"),
-            "{request}"
-        );
+        assert!(request.starts_with("get /api/certificates http/1.1\r\n"), "{request}");
+        assert!(request.contains("authorization: bearer secret\r\n"), "{request}");
     }
 
     #[test]
@@ -365,10 +319,7 @@ mod tests {
         let args = admin_args(Admin::Unix(PathBuf::from("/nowhere/admin.sock")), None);
         let error = ask(&args, Method::GET, "/").unwrap_err();
         let advice = error.advice(&args.admin);
-        assert!(
-            advice.starts_with("unix:/nowhere/admin.sock: can't connect"),
-            "{advice}"
-        );
+        assert!(advice.starts_with("unix:/nowhere/admin.sock: can't connect"), "{advice}");
         assert!(advice.contains("--admin names another"), "{advice}");
     }
 }

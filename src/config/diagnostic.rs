@@ -102,12 +102,7 @@ impl fmt::Display for Diagnostics {
 impl std::error::Error for Diagnostics {}
 
 fn write_one(f: &mut fmt::Formatter<'_>, path: &Path, diagnostic: &Diagnostic) -> fmt::Result {
-    let Diagnostic {
-        severity,
-        place,
-        message,
-        help,
-    } = diagnostic;
+    let Diagnostic { severity, place, message, help } = diagnostic;
     let path = path.display();
     let mut margin = 1;
     match place {
@@ -142,10 +137,7 @@ pub struct Complaint {
 
 /// Puts a complaint together.
 pub(super) fn complaint(message: impl Into<String>, help: impl Into<String>) -> Complaint {
-    Complaint {
-        message: message.into(),
-        help: help.into(),
-    }
+    Complaint { message: message.into(), help: help.into() }
 }
 
 /// Gathers complaints about one text.
@@ -167,9 +159,7 @@ impl<'a> Complaints<'a> {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
             text,
-            line_starts: std::iter::once(0)
-                .chain(starts.map(|(at, _)| at + 1))
-                .collect(),
+            line_starts: std::iter::once(0).chain(starts.map(|(at, _)| at + 1)).collect(),
             errors: Vec::new(),
             warnings: Vec::new(),
             omitted: 0,
@@ -210,8 +200,7 @@ impl<'a> Complaints<'a> {
 
     /// The line on which `span` begins, from 1.
     pub(super) fn line(&self, span: &Span) -> usize {
-        self.line_starts
-            .partition_point(|start| *start <= span.start)
+        self.line_starts.partition_point(|start| *start <= span.start)
     }
 
     /// Everything gathered, in the order of the text.
@@ -231,11 +220,7 @@ impl<'a> Complaints<'a> {
             message: what.message,
             help: what.help,
         });
-        Diagnostics {
-            path: path.to_owned(),
-            list: list.collect(),
-            omitted: self.omitted,
-        }
+        Diagnostics { path: path.to_owned(), list: list.collect(), omitted: self.omitted }
     }
 
     fn put(&mut self, severity: Severity, span: Option<Span>, complaint: Complaint) {
@@ -261,13 +246,7 @@ impl<'a> Complaints<'a> {
         Place {
             line,
             column: before.chars().count() + 1,
-            width: meant
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .count()
-                .max(1),
+            width: meant.lines().next().unwrap_or_default().chars().count().max(1),
             excerpt,
             indent,
         }
@@ -284,12 +263,7 @@ fn excerpt(line: &str, at: usize) -> (String, usize) {
         return (line.chars().map(tame).collect(), at);
     }
     let from = at.saturating_sub(EXCERPT_MAX / 3).min(length - EXCERPT_MAX);
-    let mut cut: String = line
-        .chars()
-        .skip(from)
-        .take(EXCERPT_MAX)
-        .map(tame)
-        .collect();
+    let mut cut: String = line.chars().skip(from).take(EXCERPT_MAX).map(tame).collect();
     if from + EXCERPT_MAX < length {
         cut.push('…');
     }

@@ -79,9 +79,7 @@ impl File {
     /// Every `[[name]]` or `[name.NAME]`.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &Table> {
         debug_assert!(keys::section(name).is_some(), "no section {name}");
-        self.tables
-            .iter()
-            .filter(move |table| table.section.name == name)
+        self.tables.iter().filter(move |table| table.section.name == name)
     }
 
     /// Whether the section was typed, however badly.
@@ -103,8 +101,7 @@ impl Table {
 
     /// The place of the key, or of the header if it wasn't typed.
     pub(super) fn key_span(&self, key: &str) -> &Span {
-        self.entry(key)
-            .map_or(&self.header, |entry| &entry.key_span)
+        self.entry(key).map_or(&self.header, |entry| &entry.key_span)
     }
 
     /// A text, a path or a choice.
@@ -151,11 +148,7 @@ impl Table {
     }
 
     fn entry(&self, key: &str) -> Option<&Entry> {
-        debug_assert!(
-            self.section.key(key).is_some(),
-            "{} has no {key}",
-            self.section.name
-        );
+        debug_assert!(self.section.key(key).is_some(), "{} has no {key}", self.section.name);
         self.entries.iter().find(|entry| entry.key.name == key)
     }
 
@@ -261,14 +254,7 @@ fn read_named(
     for (name, value) in in_order(names) {
         match value.get_ref() {
             DeValue::Table(table) => {
-                read_one_named(
-                    file,
-                    section,
-                    name.get_ref(),
-                    value.span(),
-                    table,
-                    complaints,
-                );
+                read_one_named(file, section, name.get_ref(), value.span(), table, complaints);
             }
             _ => nameless = true,
         }
@@ -343,23 +329,14 @@ fn read_table(
         Shape::Named => format!("[{}.{name}]", section.name),
         _ => section.header(),
     };
-    for key in section
-        .keys
-        .iter()
-        .filter(|key| key.absent == WhenAbsent::Refused)
-    {
+    for key in section.keys.iter().filter(|key| key.absent == WhenAbsent::Refused) {
         if !entries.iter().any(|entry| entry.key.name == key.name) {
             let message = format!("{} has no `{}`", quoted(&written), key.name);
             let help = format!("add a line such as `{} = {}`", key.name, key.example);
             complaints.error(header, complaint(message, help));
         }
     }
-    file.tables.push(Table {
-        section,
-        header: header.clone(),
-        name: name.to_owned(),
-        entries,
-    });
+    file.tables.push(Table { section, header: header.clone(), name: name.to_owned(), entries });
 }
 
 /// The key that was typed or, after a complaint, probably meant.

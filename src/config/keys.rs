@@ -111,13 +111,7 @@ const fn key(
     example: &'static str,
     doc: &'static str,
 ) -> Key {
-    Key {
-        name,
-        kind,
-        absent,
-        example,
-        doc,
-    }
+    Key { name, kind, absent, example, doc }
 }
 
 const LISTEN: Section = Section {

@@ -88,10 +88,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Proved, Diagnostics> {
         .filter(|_| !complaints.has_errors());
     let diagnostics = complaints.into_diagnostics(path);
     match config {
-        Some(config) => Ok(Proved {
-            config,
-            warnings: diagnostics,
-        }),
+        Some(config) => Ok(Proved { config, warnings: diagnostics }),
         None => Err(diagnostics),
     }
 }
@@ -131,23 +128,12 @@ pub fn from_flags(
     Ok(Config {
         path: None,
         gate: GateSettings::default(),
-        listeners: vec![ListenerSettings {
-            address,
-            mode: ListenerMode::Tls,
-        }],
+        listeners: vec![ListenerSettings { address, mode: ListenerMode::Tls }],
         certs: vec![CertSource {
-            place: CertPlace::Pair {
-                chain: cert.to_owned(),
-                key: key.to_owned(),
-            },
+            place: CertPlace::Pair { chain: cert.to_owned(), key: key.to_owned() },
             role: Role::Primary,
         }],
-        routes: vec![RouteSettings {
-            name: "*/".to_owned(),
-            hosts: Vec::new(),
-            path,
-            upstream: 0,
-        }],
+        routes: vec![RouteSettings { name: "*/".to_owned(), hosts: Vec::new(), path, upstream: 0 }],
         upstreams: vec![upstream],
         hosts: Vec::new(),
         guard: GuardPolicy::default(),
@@ -174,33 +160,20 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     };
     // O_NONBLOCK: opening a FIFO would wait for its writer. O_NOCTTY: a terminal stays a file.
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let file = options.open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
-        return Err(refuse(
-            "it is a folder",
-            "name the file in it, such as evergate.toml",
-        ));
+        return Err(refuse("it is a folder", "name the file in it, such as evergate.toml"));
     }
     if !metadata.is_file() {
-        return Err(refuse(
-            "it is no regular file",
-            "copy its text into a file and name that",
-        ));
+        return Err(refuse("it is no regular file", "copy its text into a file and name that"));
     }
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too long, whatever its size says it is.
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
-        return Err(refuse(
-            "it is longer than 1 MiB",
-            "check that it is the right file",
-        ));
+        return Err(refuse("it is longer than 1 MiB", "check that it is the right file"));
     }
     Ok(bytes)
 }

@@ -325,11 +325,7 @@ impl UpstreamSettings {
             name,
             servers,
             protocol: UpstreamProtocol::Auto,
-            tls: UpstreamTls {
-                name: None,
-                ca: None,
-                verification: Verification::Verify,
-            },
+            tls: UpstreamTls { name: None, ca: None, verification: Verification::Verify },
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             // Server-sent events and WebSockets may be silent for minutes.

@@ -56,10 +56,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, Complaint> {
         let help = format!("write `\":{text}\"` for this port on every address");
         return Err(complaint(format!("{shown} is a port alone"), help));
     }
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     match bare.parse() {
         Ok(IpAddr::V4(ip)) => {
             let help = format!("write it behind the address: `\"{ip}:443\"`");
@@ -82,35 +79,22 @@ fn socket_address(text: &str) -> Result<SocketAddr, Complaint> {
         }
         Some(("localhost", port)) => {
             let help = format!("write `\"127.0.0.1:{port}\"`, or `\"[::1]:{port}\"` for IPv6");
-            Err(complaint(
-                format!("{shown} is a name, not an IP address"),
-                help,
-            ))
+            Err(complaint(format!("{shown} is a name, not an IP address"), help))
         }
         Some((_, port)) if digits(port) => self::port(port).and_then(|_| {
             let help = "names aren't looked up here: write the IP address, in brackets for IPv6";
-            Err(complaint(
-                format!("{shown} is no IP address with a port"),
-                help,
-            ))
+            Err(complaint(format!("{shown} is no IP address with a port"), help))
         }),
         _ => {
             let help = "write both, such as `\"[::]:443\"` or `\"127.0.0.1:8443\"`";
-            Err(complaint(
-                format!("{shown} is no IP address with a port"),
-                help,
-            ))
+            Err(complaint(format!("{shown} is no IP address with a port"), help))
         }
     }
 }
 
 fn port(text: &str) -> Result<u16, Complaint> {
-    text.parse().map_err(|_| {
-        complaint(
-            format!("{} is no port", quoted(text)),
-            "ports go from 1 to 65535",
-        )
-    })
+    text.parse()
+        .map_err(|_| complaint(format!("{} is no port", quoted(text)), "ports go from 1 to 65535"))
 }
 
 /// Whether a text in a place for names and URLs is a URL.
@@ -130,10 +114,7 @@ pub(super) fn server(text: &str, folder: &Path) -> Result<(ServerSettings, Schem
     }
     let Some((typed, rest)) = text.split_once("://") else {
         let start: String = text.chars().take_while(|c| !"/?#".contains(*c)).collect();
-        let help = format!(
-            "write {}, or https:// for TLS",
-            quoted(&format!("http://{start}"))
-        );
+        let help = format!("write {}, or https:// for TLS", quoted(&format!("http://{start}")));
         return Err(complaint(format!("{} says no scheme", quoted(text)), help));
     };
     let scheme = scheme(typed, rest)?;
@@ -179,27 +160,18 @@ fn scheme(typed: &str, rest: &str) -> Result<Scheme, Complaint> {
         "grpc" => "h2c",
         _ => {
             let help = "write http://, https://, h2c:// or unix:";
-            return Err(complaint(
-                format!("{} is no scheme here", quoted(typed)),
-                help,
-            ));
+            return Err(complaint(format!("{} is no scheme here", quoted(typed)), help));
         }
     };
     let help = format!("write {}", quoted(&format!("{meant}://{rest}")));
-    Err(complaint(
-        format!("{} is no scheme here", quoted(typed)),
-        help,
-    ))
+    Err(complaint(format!("{} is no scheme here", quoted(typed)), help))
 }
 
 fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Complaint> {
     let bare = authority.strip_prefix('[').unwrap_or(authority);
     if bare.len() == authority.len() && authority.matches(':').count() > 1 {
         let help = "write an IPv6 address in brackets: `http://[::1]:8080`";
-        return Err(complaint(
-            format!("{} has several colons", quoted(authority)),
-            help,
-        ));
+        return Err(complaint(format!("{} has several colons", quoted(authority)), help));
     }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
@@ -208,10 +180,7 @@ fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Compl
     let port = match (port, scheme) {
         (Some(port), _) => match self::port(port)? {
             0 => {
-                return Err(complaint(
-                    "`0` is no port of a server",
-                    "ports go from 1 to 65535",
-                ));
+                return Err(complaint("`0` is no port of a server", "ports go from 1 to 65535"));
             }
             port => port,
         },
@@ -219,10 +188,7 @@ fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Compl
         (None, Scheme::Http) => 80,
         (None, Scheme::Https) => 443,
         (None, _) => {
-            let help = format!(
-                "write it behind the host: {}",
-                quoted(&format!("{host}:8080"))
-            );
+            let help = format!("write it behind the host: {}", quoted(&format!("{host}:8080")));
             return Err(complaint(format!("{} has no port", quoted(host)), help));
         }
     };
@@ -234,10 +200,7 @@ fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Compl
     let last = name.as_str().rsplit('.').next().unwrap_or_default();
     if name.as_ip().is_none() && last.bytes().all(|b| b.is_ascii_digit()) {
         let help = "an IPv4 address has four numbers from 0 to 255";
-        return Err(complaint(
-            format!("{} is no IP address", quoted(host)),
-            help,
-        ));
+        return Err(complaint(format!("{} is no IP address", quoted(host)), help));
     }
     Ok((name.as_str().to_owned(), port))
 }
@@ -256,10 +219,7 @@ fn unix_path(typed: &str, folder: &Path) -> Result<PathBuf, Complaint> {
         let length = path.as_os_str().len();
         let message =
             format!("the path of a socket has at most {UNIX_PATH_MAX} bytes, not {length}");
-        return Err(complaint(
-            message,
-            "put the socket into a folder with a shorter path",
-        ));
+        return Err(complaint(message, "put the socket into a folder with a shorter path"));
     }
     Ok(path)
 }
@@ -277,17 +237,10 @@ mod tests {
             ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                listen_address(text).unwrap(),
-                expected.parse().unwrap(),
-                "{text}"
-            );
+            assert_eq!(listen_address(text).unwrap(), expected.parse().unwrap(), "{text}");
         }
         let socket = AdminAddress::Unix("/etc/evergate/admin.sock".into());
-        assert_eq!(
-            admin_address("unix:admin.sock", Path::new("/etc/evergate")).unwrap(),
-            socket
-        );
+        assert_eq!(admin_address("unix:admin.sock", Path::new("/etc/evergate")).unwrap(), socket);
     }
 
     #[test]
@@ -314,29 +267,14 @@ mod tests {
 
     #[test]
     fn servers_are_read() {
-        let tcp = |host: &str, port| ServerPlace::Tcp {
-            host: host.to_owned(),
-            port,
-        };
+        let tcp = |host: &str, port| ServerPlace::Tcp { host: host.to_owned(), port };
         let cases = [
             ("http://10.0.0.1:8080", tcp("10.0.0.1", 8080), Scheme::Http),
             ("http://API.internal", tcp("api.internal", 80), Scheme::Http),
-            (
-                "https://api.internal",
-                tcp("api.internal", 443),
-                Scheme::Https,
-            ),
+            ("https://api.internal", tcp("api.internal", 443), Scheme::Https),
             ("h2c://[::1]:50051", tcp("::1", 50051), Scheme::H2c),
-            (
-                "unix:api.sock",
-                ServerPlace::Unix("conf/api.sock".into()),
-                Scheme::Unix,
-            ),
-            (
-                "unix:/run/a.sock",
-                ServerPlace::Unix("/run/a.sock".into()),
-                Scheme::Unix,
-            ),
+            ("unix:api.sock", ServerPlace::Unix("conf/api.sock".into()), Scheme::Unix),
+            ("unix:/run/a.sock", ServerPlace::Unix("/run/a.sock".into()), Scheme::Unix),
         ];
         for (text, place, scheme) in cases {
             let (settings, found) = server(text, Path::new("conf")).unwrap();

@@ -13,9 +13,7 @@ use super::units::{spell_duration, spell_size};
 /// It is for completion and hover: what only the whole file tells (names that must exist, hosts,
 /// URLs) it lets through.
 pub fn json_schema() -> String {
-    let properties = SECTIONS
-        .iter()
-        .map(|section| (section.name.to_owned(), outer(section)));
+    let properties = SECTIONS.iter().map(|section| (section.name.to_owned(), outer(section)));
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Evergate's configuration",
@@ -45,14 +43,8 @@ fn outer(section: &Section) -> Value {
 }
 
 fn inner(section: &Section) -> Value {
-    let properties = section
-        .keys
-        .iter()
-        .map(|key| (key.name.to_owned(), property(key)));
-    let refused = section
-        .keys
-        .iter()
-        .filter(|key| key.absent == WhenAbsent::Refused);
+    let properties = section.keys.iter().map(|key| (key.name.to_owned(), property(key)));
+    let refused = section.keys.iter().filter(|key| key.absent == WhenAbsent::Refused);
     let required: Vec<&str> = refused.map(|key| key.name).collect();
     let mut schema = json!({
         "description": section.doc,
@@ -126,21 +118,14 @@ fn to_json(typed: &str) -> Value {
 /// The table of a section's keys as it stands in `docs/config.md`.
 pub fn markdown(section: &str) -> String {
     let mut text = String::from("| key | takes | left out | |\n|---|---|---|---|\n");
-    let keys = super::keys::section(section)
-        .map(|section| section.keys)
-        .unwrap_or_default();
+    let keys = super::keys::section(section).map(|section| section.keys).unwrap_or_default();
     for key in keys {
         let absent = match key.absent {
             WhenAbsent::Refused => "not allowed".to_owned(),
             WhenAbsent::Is(default) => format!("`{default}`"),
             WhenAbsent::Means(meaning) => meaning.to_owned(),
         };
-        let row = format!(
-            "| `{}` | {} | {absent} | {} |\n",
-            key.name,
-            takes(key.kind),
-            key.doc
-        );
+        let row = format!("| `{}` | {} | {absent} | {} |\n", key.name, takes(key.kind), key.doc);
         text.push_str(&row);
     }
     text

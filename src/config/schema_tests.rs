@@ -21,11 +21,7 @@ fn hold(path: &str, expected: &str) {
         std::fs::write(&path, expected).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == expected,
-        "{} is stale: run UPDATE=1 cargo test schema",
-        path.display()
-    );
+    assert!(kept == expected, "{} is stale: run UPDATE=1 cargo test schema", path.display());
 }
 
 fn reference() -> String {
@@ -34,9 +30,7 @@ fn reference() -> String {
 
 fn config(text: &str) -> Config {
     let proved = parse(text, Path::new("a.toml"));
-    proved
-        .unwrap_or_else(|complaints| panic!("{text}\n{complaints}"))
-        .config
+    proved.unwrap_or_else(|complaints| panic!("{text}\n{complaints}")).config
 }
 
 /// A configuration in which a section has `lines`, and all others as little as they may.
@@ -53,11 +47,7 @@ fn with(name: &str, lines: &str) -> String {
         ("admin", "[admin]", ""),
     ] {
         let least = least.split(" = ").next().map_or("", |key| {
-            if section == name && lines.starts_with(&format!("{key} =")) {
-                ""
-            } else {
-                least
-            }
+            if section == name && lines.starts_with(&format!("{key} =")) { "" } else { least }
         });
         let own = if section == name { lines } else { "" };
         text.push_str(&format!("{header}\n{least}\n{own}\n"));
@@ -78,9 +68,7 @@ fn the_tables_of_the_documentation_are_the_ones_made_here() {
     for section in SECTIONS {
         let open = format!("<!-- keys of {} -->\n", section.name);
         let close = "<!-- end of keys -->";
-        let start = expected
-            .find(&open)
-            .unwrap_or_else(|| panic!("{path} lacks {open}"));
+        let start = expected.find(&open).unwrap_or_else(|| panic!("{path} lacks {open}"));
         let start = start + open.len();
         let end = start + expected[start..].find(close).unwrap();
         expected.replace_range(start..end, &markdown(section.name));
@@ -110,15 +98,11 @@ fn every_example_is_a_value_of_its_key() {
             assert!(!to_json(key.example).is_null(), "{line}");
             // Other keys may be missing beside it or be too many: only its value counts.
             let complaints = parse(&text, Path::new("a.toml")).err();
-            let list = complaints
-                .map(|complaints| complaints.list)
-                .unwrap_or_default();
+            let list = complaints.map(|complaints| complaints.list).unwrap_or_default();
             let about = |message: &str| message.starts_with(&format!("`{}` ", key.name));
             let wrong = list.iter().find(|d| {
                 about(&d.message)
-                    && ["takes", "can't be", "out of"]
-                        .iter()
-                        .any(|w| d.message.contains(w))
+                    && ["takes", "can't be", "out of"].iter().any(|w| d.message.contains(w))
             });
             assert_eq!(wrong, None, "{text}");
         }
@@ -138,10 +122,7 @@ fn every_word_of_others_leads_to_a_key_that_is_there() {
     }
     for (place, key, _) in PLANNED {
         let planned = section(place).is_none() == key.is_empty();
-        assert!(
-            planned && section(place).is_none_or(|s| s.key(key).is_none()),
-            "{place} {key}"
-        );
+        assert!(planned && section(place).is_none_or(|s| s.key(key).is_none()), "{place} {key}");
     }
 }
 
@@ -167,11 +148,7 @@ fn assignments(text: &str) -> Vec<(String, String, Value)> {
             let name = line.trim_start_matches('[');
             section = name.split([']', '.']).next().unwrap_or_default().to_owned();
         } else if let Ok(table) = line.parse::<toml::Table>() {
-            found.extend(
-                table
-                    .into_iter()
-                    .map(|(k, v)| (section.clone(), k, json!(v))),
-            );
+            found.extend(table.into_iter().map(|(k, v)| (section.clone(), k, json!(v))));
         }
     }
     found
@@ -179,15 +156,10 @@ fn assignments(text: &str) -> Vec<(String, String, Value)> {
 
 #[test]
 fn the_reference_configuration_shows_every_key_and_its_default() {
-    let typed: BTreeSet<(String, String)> = assignments(&reference())
-        .into_iter()
-        .map(|(section, key, _)| (section, key))
-        .collect();
+    let typed: BTreeSet<(String, String)> =
+        assignments(&reference()).into_iter().map(|(section, key, _)| (section, key)).collect();
     let known = SECTIONS.iter().flat_map(|section| {
-        section
-            .keys
-            .iter()
-            .map(|key| (section.name.to_owned(), key.name.to_owned()))
+        section.keys.iter().map(|key| (section.name.to_owned(), key.name.to_owned()))
     });
     assert_eq!(typed, known.collect());
     let commented: String = reference()
@@ -195,25 +167,15 @@ fn the_reference_configuration_shows_every_key_and_its_default() {
         .filter(|l| l.starts_with(['#', '[']))
         .map(|l| format!("{l}\n"))
         .collect();
-    for section in SECTIONS
-        .iter()
-        .filter(|s| s.shape == Shape::Once || s.name == "upstream")
-    {
+    for section in SECTIONS.iter().filter(|s| s.shape == Shape::Once || s.name == "upstream") {
         for key in section.keys {
             let WhenAbsent::Is(default) = key.absent else {
                 continue;
             };
             let shown = assignments(&commented);
-            let shown = shown
-                .iter()
-                .filter(|(s, k, _)| s == section.name && k == key.name);
+            let shown = shown.iter().filter(|(s, k, _)| s == section.name && k == key.name);
             let agrees = |(_, _, value): &(String, String, Value)| *value == to_json(default);
-            assert!(
-                shown.clone().all(agrees),
-                "{} of {}",
-                key.name,
-                section.name
-            );
+            assert!(shown.clone().all(agrees), "{} of {}", key.name, section.name);
         }
     }
 }
@@ -226,15 +188,8 @@ fn the_schema_takes_the_reference_configuration_with_every_key() {
     for (place, key, value) in assignments(&reference()) {
         let outer = &schema["properties"][&place];
         let inner = [&outer["items"], &outer["additionalProperties"], outer];
-        let inner = inner
-            .into_iter()
-            .find(|inner| inner["properties"].is_object())
-            .unwrap();
-        check(
-            &inner["properties"][&key],
-            &value,
-            &format!("{place}.{key}"),
-        );
+        let inner = inner.into_iter().find(|inner| inner["properties"].is_object()).unwrap();
+        check(&inner["properties"][&key], &value, &format!("{place}.{key}"));
     }
 }
 
@@ -250,27 +205,17 @@ fn check(schema: &Value, value: &Value, at: &str) {
         assert!(is_type(&schema["type"], value), "{at}: {value}");
     }
     if let (Some(min), Some(number)) = (schema["minimum"].as_u64(), value.as_u64()) {
-        assert!(
-            min <= number && number <= schema["maximum"].as_u64().unwrap(),
-            "{at}"
-        );
+        assert!(min <= number && number <= schema["maximum"].as_u64().unwrap(), "{at}");
     }
     for required in schema["required"].as_array().into_iter().flatten() {
-        assert!(
-            value.get(required.as_str().unwrap()).is_some(),
-            "{at} lacks {required}"
-        );
+        assert!(value.get(required.as_str().unwrap()).is_some(), "{at} lacks {required}");
     }
     for (index, element) in value.as_array().into_iter().flatten().enumerate() {
         check(&schema["items"], element, &format!("{at}[{index}]"));
     }
     for (key, inner) in value.as_object().into_iter().flatten() {
         let known = &schema["properties"][key];
-        let schema = if known.is_null() {
-            &schema["additionalProperties"]
-        } else {
-            known
-        };
+        let schema = if known.is_null() { &schema["additionalProperties"] } else { known };
         check(schema, inner, &format!("{at}.{key}"));
     }
 }

@@ -5,13 +5,8 @@ use std::time::Duration;
 use super::diagnostic::{Complaint, complaint, quoted};
 
 /// Units of time from the largest, in milliseconds.
-const TIME_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const TIME_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Units of size from the largest, in bytes.
 const SIZE_UNITS: [(&str, u64); 3] = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -19,18 +14,13 @@ const SIZE_UNITS: [(&str, u64); 3] = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 
 /// Reads `250ms`, `10s`, `1m30s`, `2h`, `7d`: whole numbers, each with its unit, largest first.
 pub(super) fn duration(text: &str) -> Result<Duration, Complaint> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let help = format!(
-            "write {} for seconds; ms, m, h and d are known too",
-            typed(text, "s")
-        );
+        let help = format!("write {} for seconds; ms, m, h and d are known too", typed(text, "s"));
         return Err(complaint(format!("{} has no unit", quoted(text)), help));
     }
-    milliseconds(text)
-        .map(Duration::from_millis)
-        .ok_or_else(|| {
-            let help = "write whole numbers with d, h, m, s or ms, largest first: `\"1m30s\"`";
-            complaint(format!("{} is no duration", quoted(text)), help)
-        })
+    milliseconds(text).map(Duration::from_millis).ok_or_else(|| {
+        let help = "write whole numbers with d, h, m, s or ms, largest first: `\"1m30s\"`";
+        complaint(format!("{} is no duration", quoted(text)), help)
+    })
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
@@ -51,16 +41,12 @@ fn milliseconds(text: &str) -> Option<u64> {
 /// Reads `65536`, `64KiB`, `1MiB`.
 pub(super) fn size(text: &str) -> Result<u64, Complaint> {
     let (number, unit) = split_while(text, |c| c.is_ascii_digit());
-    let known = SIZE_UNITS
-        .iter()
-        .find(|(name, _)| *name == unit || unit.is_empty());
+    let known = SIZE_UNITS.iter().find(|(name, _)| *name == unit || unit.is_empty());
     let factor = known.map(|(_, size)| if unit.is_empty() { 1 } else { *size });
-    factor
-        .and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor))
-        .ok_or_else(|| {
-            let help = "write a whole number of bytes, or one with KiB or MiB: `\"64KiB\"`";
-            complaint(format!("{} is no size", quoted(text)), help)
-        })
+    factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor)).ok_or_else(|| {
+        let help = "write a whole number of bytes, or one with KiB or MiB: `\"64KiB\"`";
+        complaint(format!("{} is no size", quoted(text)), help)
+    })
 }
 
 /// A duration as it is typed.
@@ -73,18 +59,12 @@ pub(super) fn spell_duration(duration: Duration) -> String {
             rest %= size;
         }
     }
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// A size as it is typed.
 pub(super) fn spell_size(bytes: u64) -> String {
-    let whole = SIZE_UNITS
-        .iter()
-        .find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size));
+    let whole = SIZE_UNITS.iter().find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size));
     match whole {
         Some((unit, size)) if *size > 1 => format!("{}{unit}", bytes / size),
         _ => bytes.to_string(),
@@ -148,27 +128,14 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_spelt_alike() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("1", 1),
-            ("1500", 1500),
-            ("64KiB", 65_536),
-            ("2MiB", 2 << 20),
-        ] {
+        for (text, bytes) in
+            [("0", 0), ("1", 1), ("1500", 1500), ("64KiB", 65_536), ("2MiB", 2 << 20)]
+        {
             assert_eq!(size(text).unwrap(), bytes, "{text}");
             assert_eq!(spell_size(bytes), text);
         }
         assert_eq!(size("7B").unwrap(), 7);
-        for text in [
-            "",
-            "KiB",
-            "64K",
-            "64KB",
-            "64kib",
-            "-1",
-            "1.5KiB",
-            "99999999999999MiB",
-        ] {
+        for text in ["", "KiB", "64K", "64KB", "64kib", "-1", "1.5KiB", "99999999999999MiB"] {
             assert!(size(text).is_err(), "{text}");
         }
     }

@@ -46,9 +46,7 @@ fn read_scalar(key: &Key, value: &DeValue) -> Result<Value, Complaint> {
         (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
         (Kind::Number(min, max), DeValue::Integer(_)) => {
             let number = integer(value).filter(|n| (min..=max).contains(n));
-            number
-                .map(Value::Number)
-                .ok_or_else(|| bounds(key, &min, &max))
+            number.map(Value::Number).ok_or_else(|| bounds(key, &min, &max))
         }
         (Kind::Size(min, max), DeValue::Integer(_) | DeValue::String(_)) => {
             let size = match value {
@@ -57,16 +55,13 @@ fn read_scalar(key: &Key, value: &DeValue) -> Result<Value, Complaint> {
             };
             let size = size.filter(|n| (min..=max).contains(n));
             let spell = units::spell_size;
-            size.map(Value::Number)
-                .ok_or_else(|| bounds(key, &spell(min), &spell(max)))
+            size.map(Value::Number).ok_or_else(|| bounds(key, &spell(min), &spell(max)))
         }
         (Kind::Time(min, max), DeValue::String(text)) => {
             let time = units::duration(text)?;
             let spell = units::spell_duration;
             let within = (min..=max).contains(&time);
-            within
-                .then_some(Value::Time(time))
-                .ok_or_else(|| bounds(key, &spell(min), &spell(max)))
+            within.then_some(Value::Time(time)).ok_or_else(|| bounds(key, &spell(min), &spell(max)))
         }
         _ => Err(wrong_kind(key, value)),
     }
@@ -104,23 +99,14 @@ fn choice(key: &Key, choices: &[&str], text: &str) -> Result<String, Complaint> 
         return Ok(text.to_owned());
     }
     // All of them, since a near miss of two letters (`h3`) says nothing about what was meant.
-    let all: Vec<String> = choices
-        .iter()
-        .map(|choice| format!("`\"{choice}\"`"))
-        .collect();
+    let all: Vec<String> = choices.iter().map(|choice| format!("`\"{choice}\"`")).collect();
     let help = format!("write {}", all.join(" or "));
-    Err(complaint(
-        format!("`{}` can't be {}", key.name, quoted(text)),
-        help,
-    ))
+    Err(complaint(format!("`{}` can't be {}", key.name, quoted(text)), help))
 }
 
 fn path(text: &str) -> Result<String, Complaint> {
     if text.is_empty() {
-        return Err(complaint(
-            "the path is empty",
-            "name a file, or leave the key out",
-        ));
+        return Err(complaint("the path is empty", "name a file, or leave the key out"));
     }
     if text.contains('\0') {
         let help = "name the file without it";
@@ -164,19 +150,13 @@ fn wrong_kind(key: &Key, value: &DeValue) -> Complaint {
     };
     let help = match (key.kind, value) {
         (Kind::List | Kind::Paths, DeValue::String(text)) => {
-            format!(
-                "put it into brackets: {}",
-                quoted(&format!("{name} = [\"{text}\"]"))
-            )
+            format!("put it into brackets: {}", quoted(&format!("{name} = [\"{text}\"]")))
         }
         (Kind::Time(..), DeValue::Integer(number)) => {
             format!("name the unit: `{name} = \"{}s\"`", number.as_str())
         }
         (Kind::Flag | Kind::Number(..), DeValue::String(text)) => {
-            format!(
-                "leave out the quotes: {}",
-                quoted(&format!("{name} = {text}"))
-            )
+            format!("leave out the quotes: {}", quoted(&format!("{name} = {text}")))
         }
         _ => format!("write for example `{name} = {example}`"),
     };

@@ -6,21 +6,9 @@ use super::keys::SECTIONS;
 /// What the design names and this version can't do: section (and key) with its sentence.
 pub(super) const PLANNED: &[(&str, &str, &str)] = &[
     ("watch", "", "only what [[cert]] names is watched so far"),
-    (
-        "alert",
-        "",
-        "take findings from the log, /metrics or /api/certificates",
-    ),
-    (
-        "listen",
-        "proxy_protocol",
-        "leave it out; the peer's address is taken from the connection",
-    ),
-    (
-        "route",
-        "path_regex",
-        "write `path` for a prefix or `path_exact` for one path",
-    ),
+    ("alert", "", "take findings from the log, /metrics or /api/certificates"),
+    ("listen", "proxy_protocol", "leave it out; the peer's address is taken from the connection"),
+    ("route", "path_regex", "write `path` for a prefix or `path_exact` for one path"),
 ];
 
 /// Words that other programs use for the same thing: section (empty for the name of a section
@@ -62,11 +50,7 @@ pub(super) const OTHER_WORDS: &[(&str, &str, &str)] = &[
 
 /// The refusal of a section (with `section` empty) or key that is designed and not there yet.
 pub(super) fn planned(section: &str, name: &str) -> Option<Complaint> {
-    let wanted = if section.is_empty() {
-        (name, "")
-    } else {
-        (section, name)
-    };
+    let wanted = if section.is_empty() { (name, "") } else { (section, name) };
     let (_, _, help) = PLANNED.iter().find(|(s, k, _)| (*s, *k) == wanted)?;
     let message = format!("`{name}` is not supported yet by this version");
     Some(complaint(message, *help))
@@ -74,28 +58,18 @@ pub(super) fn planned(section: &str, name: &str) -> Option<Complaint> {
 
 /// Our word for one that other programs use; `section` is empty for sections themselves.
 pub(super) fn other_word(section: &str, name: &str) -> Option<&'static str> {
-    let found = OTHER_WORDS
-        .iter()
-        .find(|(s, theirs, _)| *s == section && *theirs == name);
+    let found = OTHER_WORDS.iter().find(|(s, theirs, _)| *s == section && *theirs == name);
     found.map(|(_, _, ours)| *ours)
 }
 
 /// The complaint about a key above all sections.
 pub(super) fn stray(name: &str) -> Complaint {
-    let owners = SECTIONS
-        .iter()
-        .filter(|section| section.key(name).is_some());
+    let owners = SECTIONS.iter().filter(|section| section.key(name).is_some());
     let owners: Vec<String> = owners.map(|s| format!("`{}`", s.header())).collect();
     let help = if owners.is_empty() {
         "every key stands below the header of a section".to_owned()
     } else {
-        format!(
-            "write it below the header of its section: {}",
-            owners.join(" or ")
-        )
+        format!("write it below the header of its section: {}", owners.join(" or "))
     };
-    complaint(
-        format!("the key {} belongs to no section", quoted(name)),
-        help,
-    )
+    complaint(format!("the key {} belongs to no section", quoted(name)), help)
 }

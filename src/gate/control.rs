@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::Signals;
 use super::reload::Reloader;
 use super::worker::Worker;
-use crate::admin::{Admin, About, Request};
+use crate::admin::{About, Admin, Request};
 use crate::changes::Changes;
 use crate::clock::SharedClock;
 use crate::guard::{Guard, GuardMetrics};

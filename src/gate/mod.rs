@@ -85,11 +85,7 @@ impl Gate {
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
-    pub fn start(
-        config: Config,
-        clock: SharedClock,
-        signals: Signals,
-    ) -> Result<Self, StartError> {
+    pub fn start(config: Config, clock: SharedClock, signals: Signals) -> Result<Self, StartError> {
         let (teller, traffic, metrics) = (Teller::new(), Traffic::new(), GuardMetrics::default());
         let mut guard = Guard::new(
             config.certs.clone(),
@@ -102,8 +98,10 @@ impl Gate {
         guard.scan();
         let inventory = guard.inventory();
         refuse_darkness(&config, &inventory)?;
-        let tickets = Tickets::new().map_err(|cause| StartError::System(io::Error::other(cause)))?;
-        let plan = Plan::new(config.clone(), None, &inventory, &tickets).map_err(StartError::Plan)?;
+        let tickets =
+            Tickets::new().map_err(|cause| StartError::System(io::Error::other(cause)))?;
+        let plan =
+            Plan::new(config.clone(), None, &inventory, &tickets).map_err(StartError::Plan)?;
         let plan = Arc::new(ArcSwap::from_pointee(plan));
         let workers_count = config.gate.workers.max(1);
         let mut bound = Vec::with_capacity(config.listeners.len());

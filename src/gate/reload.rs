@@ -53,11 +53,7 @@ impl Listeners {
     }
 
     /// Hands one socket to each worker.
-    pub(super) fn open(
-        &mut self,
-        settings: ListenerSettings,
-        sockets: Vec<std::net::TcpListener>,
-    ) {
+    pub(super) fn open(&mut self, settings: ListenerSettings, sockets: Vec<std::net::TcpListener>) {
         let closing = Stop::new();
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let (settings, closing) = (settings.clone(), closing.clone());

@@ -123,12 +123,7 @@ fn follow(order: Order, acceptor: &Rc<Acceptor>, listeners: &TaskTracker, stop: 
 }
 
 /// Stops accepting, then lets connections finish what they began, within the time limit.
-async fn drain(
-    proxy: &Proxy,
-    listeners: &TaskTracker,
-    connections: &TaskTracker,
-    ending: &Stop,
-) {
+async fn drain(proxy: &Proxy, listeners: &TaskTracker, connections: &TaskTracker, ending: &Stop) {
     let limit = proxy.plan().config().gate.drain_timeout;
     listeners.close();
     connections.close();

@@ -99,7 +99,6 @@ impl Acceptor {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         let acceptor = Rc::clone(self);
-        self.connections
-            .spawn_local(connection::run(acceptor, stream, peer, mode, permit));
+        self.connections.spawn_local(connection::run(acceptor, stream, peer, mode, permit));
     }
 }

@@ -22,10 +22,7 @@ impl fmt::Display for BindError {
         let port = address.port();
         match cause.kind() {
             io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "; find who does with `ss -ltnp 'sport = :{port}'`, or take another port"
-                )
+                write!(f, "; find who does with `ss -ltnp 'sport = :{port}'`, or take another port")
             }
             io::ErrorKind::PermissionDenied => write!(
                 f,
@@ -56,9 +53,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, Bin
                 && cause.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
         {
             let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-            probe(v4)
-                .map(|()| v4)
-                .map_err(|cause| BindError { address, cause })?
+            probe(v4).map(|()| v4).map_err(|cause| BindError { address, cause })?
         }
         Err(cause) => return Err(BindError { address, cause }),
         Ok(()) => address,
@@ -67,9 +62,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, Bin
     let mut taken = address;
     for _ in 0..workers.max(1) {
         let socket = open(taken, true).map_err(|cause| BindError { address, cause })?;
-        taken = socket
-            .local_addr()
-            .map_err(|cause| BindError { address, cause })?;
+        taken = socket.local_addr().map_err(|cause| BindError { address, cause })?;
         sockets.push(socket);
     }
     Ok(sockets)
@@ -82,11 +75,7 @@ fn probe(address: SocketAddr) -> io::Result<()> {
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // `[::]` takes IPv4 too, whatever the system's default.
         socket.set_only_v6(false)?;
@@ -111,10 +100,7 @@ mod tests {
     #[test]
     fn every_worker_gets_a_socket_on_one_port() {
         let sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
-        let ports: Vec<u16> = sockets
-            .iter()
-            .map(|s| s.local_addr().unwrap().port())
-            .collect();
+        let ports: Vec<u16> = sockets.iter().map(|s| s.local_addr().unwrap().port()).collect();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));
     }

@@ -40,9 +40,7 @@ pub(super) async fn run(
     let limits = plan.config().gate.clone();
     match mode {
         ListenerMode::Tls => {
-            let local = stream
-                .local_addr()
-                .map_or(Ipv4Addr::LOCALHOST.into(), |local| local.ip());
+            let local = stream.local_addr().map_or(Ipv4Addr::LOCALHOST.into(), |local| local.ip());
             let terminator = plan.terminator().clone();
             drop(plan);
             let accepted =
@@ -52,20 +50,10 @@ pub(super) async fn run(
                 Err(error) => return acceptor.handshake_failed(&error, peer.ip()),
             };
             traffic.handshake_done(session.version, session.resumed);
-            let secure = Secure {
-                host: session.host,
-                served: session.served,
-            };
+            let secure = Secure { host: session.host, served: session.served };
             let activity = Arc::clone(&activity);
-            let client = Client {
-                address,
-                secure: Some(secure),
-                redirect: None,
-                activity,
-            };
-            acceptor
-                .serve(session.stream, session.protocol, client, &limits)
-                .await;
+            let client = Client { address, secure: Some(secure), redirect: None, activity };
+            acceptor.serve(session.stream, session.protocol, client, &limits).await;
         }
         ListenerMode::Plain | ListenerMode::Redirect { .. } => {
             drop(plan);
@@ -77,12 +65,7 @@ pub(super) async fn run(
             let Ok(Some(protocol)) = detecting.await else {
                 return;
             };
-            let client = Client {
-                address,
-                secure: None,
-                redirect,
-                activity,
-            };
+            let client = Client { address, secure: None, redirect, activity };
             acceptor.serve(stream, protocol, client, &limits).await;
         }
     }
@@ -95,11 +78,7 @@ async fn detect(stream: &TcpStream) -> Option<Protocol> {
     let mut first = [0; PREFACE.len()];
     let mut seen = 0;
     loop {
-        let count = stream
-            .peek(&mut first)
-            .await
-            .ok()
-            .filter(|count| *count > 0)?;
+        let count = stream.peek(&mut first).await.ok().filter(|count| *count > 0)?;
         let (bytes, expected) = (first.get(..count)?, PREFACE.get(..count)?);
         if bytes != expected {
             return Some(Protocol::H1);
@@ -141,30 +120,16 @@ impl Acceptor {
             let answer = Rc::clone(&proxy).handle(Rc::clone(&client), request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let watch = Watch {
-            activity,
-            protocol,
-            limits: limits.clone(),
-        };
+        let watch = Watch { activity, protocol, limits: limits.clone() };
         match protocol {
             Protocol::H1 => {
                 let connection = http1_settings(limits).serve_connection(io, service);
                 let connection = connection.with_upgrades();
-                self.drive(
-                    connection,
-                    |connection| connection.graceful_shutdown(),
-                    watch,
-                )
-                .await;
+                self.drive(connection, |connection| connection.graceful_shutdown(), watch).await;
             }
             Protocol::H2 => {
                 let connection = http2_settings(limits).serve_connection(io, service);
-                self.drive(
-                    connection,
-                    |connection| connection.graceful_shutdown(),
-                    watch,
-                )
-                .await;
+                self.drive(connection, |connection| connection.graceful_shutdown(), watch).await;
             }
         }
     }
@@ -242,18 +207,11 @@ impl Watch {
         }
         let idle = self.activity.idle_for();
         // Bytes of HTTP/2 may be anything; its header sections are bounded by size.
-        let head = self
-            .activity
-            .head_for()
-            .filter(|_| self.protocol == Protocol::H1);
+        let head = self.activity.head_for().filter(|_| self.protocol == Protocol::H1);
         if idle.is_some() && over(head, self.limits.header_timeout) {
             return Verdict::Stuck;
         }
-        if over(idle, self.limits.keepalive_timeout) {
-            Verdict::Idle
-        } else {
-            Verdict::Fine
-        }
+        if over(idle, self.limits.keepalive_timeout) { Verdict::Idle } else { Verdict::Fine }
     }
 }
 

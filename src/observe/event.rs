@@ -70,15 +70,7 @@ impl Teller {
 }
 
 fn log(told: &Event) {
-    let Event {
-        event,
-        code,
-        thing,
-        message,
-        remedy,
-        fingerprint,
-        severity,
-    } = told;
+    let Event { event, code, thing, message, remedy, fingerprint, severity } = told;
     let fingerprint = fingerprint.as_deref();
     match severity {
         Severity::Info => {

@@ -63,9 +63,7 @@ pub struct Traffic {
 }
 
 /// Seconds; 5 ms to 10 s as OpenTelemetry's `http.server.request.duration` has them.
-const BUCKETS: [f64; 12] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Default for Traffic {
     fn default() -> Self {
@@ -129,57 +127,34 @@ impl Traffic {
     /// Counts a handshake that gave a session.
     pub fn handshake_done(&self, version: &'static str, resumed: bool) {
         let resumed = if resumed { "true" } else { "false" };
-        self.handshakes
-            .get_or_create(&HandshakeLabels {
-                result: "ok",
-                version,
-                resumed,
-            })
-            .inc();
+        self.handshakes.get_or_create(&HandshakeLabels { result: "ok", version, resumed }).inc();
     }
 
     /// Counts a handshake that came to nothing, for the reason `result`.
     pub fn handshake_failed(&self, result: &'static str) {
-        self.handshakes
-            .get_or_create(&HandshakeLabels {
-                result,
-                version: "",
-                resumed: "",
-            })
-            .inc();
+        self.handshakes.get_or_create(&HandshakeLabels { result, version: "", resumed: "" }).inc();
     }
 
     /// Counts a fatal alert of a client that asked for `host`, which is one that a certificate
     /// covers: a wildcard's names are as many as clients make up, so pass the wildcard for them.
     pub fn client_alert(&self, host: &str, alert: &str) {
-        let labels = AlertLabels {
-            host: host.to_owned(),
-            alert: alert.to_owned(),
-        };
+        let labels = AlertLabels { host: host.to_owned(), alert: alert.to_owned() };
         self.client_alerts.get_or_create(&labels).inc();
     }
 
     /// Counts a request that was sent to `server`.
     pub fn upstream_request(&self, upstream: &str, server: &str, result: &'static str) {
-        self.upstream_requests
-            .get_or_create(&server_labels(upstream, server, result))
-            .inc();
+        self.upstream_requests.get_or_create(&server_labels(upstream, server, result)).inc();
     }
 
     /// Counts an attempt to connect to `server`.
     pub fn upstream_connect(&self, upstream: &str, server: &str, result: &'static str) {
-        self.upstream_connects
-            .get_or_create(&server_labels(upstream, server, result))
-            .inc();
+        self.upstream_connects.get_or_create(&server_labels(upstream, server, result)).inc();
     }
 }
 
 fn server_labels(upstream: &str, server: &str, result: &'static str) -> ServerLabels {
-    ServerLabels {
-        upstream: upstream.to_owned(),
-        server: server.to_owned(),
-        result,
-    }
+    ServerLabels { upstream: upstream.to_owned(), server: server.to_owned(), result }
 }
 
 /// One worker's hold on the counters it uses.
@@ -197,11 +172,7 @@ impl WorkerTraffic {
     /// A worker's hold on `shared`.
     pub fn new(shared: Traffic) -> Self {
         let (requests, durations) = (RefCell::default(), RefCell::default());
-        Self {
-            shared,
-            requests,
-            durations,
-        }
+        Self { shared, requests, durations }
     }
 
     /// What all workers share.
@@ -224,28 +195,16 @@ impl WorkerTraffic {
             self.durations.borrow_mut().clear();
         }
         let make = || {
-            let labels = RequestLabels {
-                route: route.to_owned(),
-                method,
-                status,
-            };
+            let labels = RequestLabels { route: route.to_owned(), method, status };
             self.shared.requests.get_or_create(&labels).clone()
         };
-        requests
-            .entry((id, method, status))
-            .or_insert_with(make)
-            .inc();
+        requests.entry((id, method, status)).or_insert_with(make).inc();
         let mut durations = self.durations.borrow_mut();
         let make = || {
-            let label = RouteLabel {
-                route: route.to_owned(),
-            };
+            let label = RouteLabel { route: route.to_owned() };
             self.shared.durations.get_or_create(&label).clone()
         };
-        durations
-            .entry(id)
-            .or_insert_with(make)
-            .observe(took.as_secs_f64());
+        durations.entry(id).or_insert_with(make).observe(took.as_secs_f64());
     }
 }
 

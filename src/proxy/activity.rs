@@ -63,11 +63,7 @@ impl Activity {
 
     /// For how long no request has been under way; none while one is.
     pub fn idle_for(&self) -> Option<Duration> {
-        if self.requests.load(Relaxed) == 0 {
-            self.idle_since.elapsed()
-        } else {
-            None
-        }
+        if self.requests.load(Relaxed) == 0 { self.idle_since.elapsed() } else { None }
     }
 
     /// For how long a header section has been incomplete.

@@ -35,18 +35,12 @@ impl GateBody {
     pub(super) fn own(text: impl Into<Bytes>) -> Self {
         let text = text.into();
         let content = Content::Own((!text.is_empty()).then_some(text));
-        Self {
-            content,
-            record: None,
-        }
+        Self { content, record: None }
     }
 
     /// A server's.
     pub(super) fn server(body: ResponseBody) -> Self {
-        Self {
-            content: Content::Server(Box::new(body)),
-            record: None,
-        }
+        Self { content: Content::Server(Box::new(body)), record: None }
     }
 
     pub(super) fn recorded(mut self, record: Record) -> Self {
@@ -139,9 +133,7 @@ impl Record {
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record")
-            .field("id", &self.request_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Record").field("id", &self.request_id).finish_non_exhaustive()
     }
 }
 
@@ -150,13 +142,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let status = self
-            .status
-            .map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
-        let route = self
-            .route
-            .as_ref()
-            .map_or((0, ""), |route| (route.id(), route.name()));
+        let status = self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        let route = self.route.as_ref().map_or((0, ""), |route| (route.id(), route.name()));
         let took = self.began.elapsed();
         self.traffic.request_done(route, &self.method, status, took);
         tracing::debug!(

@@ -54,18 +54,12 @@ pub struct Fault {
 impl Fault {
     /// A fault that no upstream has part in.
     pub fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            detail: String::new(),
-        }
+        Self { kind, detail: String::new() }
     }
 
     /// A fault of `server` of `upstream`.
     pub fn at(kind: Kind, upstream: &str, server: &str, happened: &dyn fmt::Display) -> Self {
-        Self {
-            kind,
-            detail: format!("upstream `{upstream}`, server {server}: {happened}"),
-        }
+        Self { kind, detail: format!("upstream `{upstream}`, server {server}: {happened}") }
     }
 
     /// Whose fault it is.
@@ -147,11 +141,7 @@ impl fmt::Display for Fault {
             Kind::BadResponse => f.write_str("the server gave no usable response")?,
             Kind::UpgradeRefused => f.write_str("the server can't take the upgrade")?,
         }
-        if self.detail.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " ({})", self.detail)
-        }
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
     }
 }
 

@@ -51,13 +51,7 @@ async fn exchange(
 ) -> Result<Response<GateBody>, Fault> {
     let upstream = route.upstream();
     let (endpoint, lease) = connect(proxy, upstream, Need::Exchange).await?;
-    let attempt = Attempt {
-        proxy,
-        upstream,
-        endpoint,
-        target,
-        progress: Progress::begin(),
-    };
+    let attempt = Attempt { proxy, upstream, endpoint, target, progress: Progress::begin() };
     let hold = headers::expects_continue(request.headers()).then(Continue::awaited);
     let (mut parts, body) = request.into_parts();
     let body = if body.is_end_stream() {
@@ -98,18 +92,12 @@ pub(super) async fn connect<'a>(
         match proxy.pool.lease(upstream, endpoint, need).await {
             Ok(lease) => {
                 if !lease.reused() {
-                    proxy
-                        .traffic
-                        .shared()
-                        .upstream_connect(name, endpoint.url(), "ok");
+                    proxy.traffic.shared().upstream_connect(name, endpoint.url(), "ok");
                 }
                 return Ok((endpoint, lease));
             }
             Err(error) => {
-                proxy
-                    .traffic
-                    .shared()
-                    .upstream_connect(name, endpoint.url(), "failed");
+                proxy.traffic.shared().upstream_connect(name, endpoint.url(), "failed");
                 failures.push((endpoint, error));
             }
         }
@@ -128,15 +116,10 @@ fn unreachable(upstream: &str, failures: &[(&Endpoint, ConnectError)]) -> Fault 
             Fault::at(kind, upstream, endpoint.url(), error)
         }
         _ => {
-            let told: Vec<String> = failures
-                .iter()
-                .map(|(e, error)| format!("{}: {error}", e.url()))
-                .collect();
+            let told: Vec<String> =
+                failures.iter().map(|(e, error)| format!("{}: {error}", e.url())).collect();
             let detail = format!("upstream `{upstream}`: {}", told.join("; "));
-            Fault {
-                kind: Kind::NoServer,
-                detail,
-            }
+            Fault { kind: Kind::NoServer, detail }
         }
     }
 }
@@ -184,10 +167,7 @@ impl Attempt<'_> {
         let Some(again) = again else {
             return Err(Fault::new(Kind::BadResponse));
         };
-        let fresh = self
-            .proxy
-            .pool
-            .lease_fresh(self.upstream, self.endpoint, Need::Exchange);
+        let fresh = self.proxy.pool.lease_fresh(self.upstream, self.endpoint, Need::Exchange);
         let mut lease = fresh.await.map_err(|error| {
             unreachable(&self.upstream.settings().name, &[(self.endpoint, error)])
         })?;
@@ -219,11 +199,7 @@ impl Attempt<'_> {
     fn addressed(&self, mut request: Request<RequestBody>, lease: &Lease) -> Request<RequestBody> {
         let path = self.target.path_and_query();
         if lease.is_h2() {
-            let scheme = if self.endpoint.is_tls() {
-                "https"
-            } else {
-                "http"
-            };
+            let scheme = if self.endpoint.is_tls() { "https" } else { "http" };
             let uri = Uri::builder()
                 .scheme(scheme)
                 .authority(self.target.authority.as_bytes())
@@ -235,9 +211,7 @@ impl Attempt<'_> {
         } else {
             *request.uri_mut() = Uri::try_from(path).unwrap_or_default();
             *request.version_mut() = Version::HTTP_11;
-            request
-                .headers_mut()
-                .insert(http::header::HOST, self.target.authority.clone());
+            request.headers_mut().insert(http::header::HOST, self.target.authority.clone());
             headers::for_h1(request.headers_mut());
         }
         request
@@ -289,12 +263,7 @@ impl Attempt<'_> {
 
     fn broken(&self, error: &hyper::Error) -> Fault {
         let name = &self.upstream.settings().name;
-        Fault::at(
-            Kind::BadResponse,
-            name,
-            self.endpoint.url(),
-            &with_causes(error),
-        )
+        Fault::at(Kind::BadResponse, name, self.endpoint.url(), &with_causes(error))
     }
 }
 

@@ -48,21 +48,13 @@ pub(super) struct Origin<'a> {
 pub(super) fn wants_websocket(method: &Method, version: Version, headers: &HeaderMap) -> bool {
     method == Method::GET
         && version == Version::HTTP_11
-        && headers
-            .get(UPGRADE)
-            .is_some_and(|value| has_token(value, "websocket"))
-        && headers
-            .get_all(CONNECTION)
-            .iter()
-            .any(|value| has_token(value, "upgrade"))
+        && headers.get(UPGRADE).is_some_and(|value| has_token(value, "websocket"))
+        && headers.get_all(CONNECTION).iter().any(|value| has_token(value, "upgrade"))
 }
 
 /// Makes a request's header section one that may go to a server.
 pub(super) fn toward_upstream(headers: &mut HeaderMap, origin: &Origin<'_>) {
-    let trailers = headers
-        .get_all(TE)
-        .iter()
-        .any(|value| has_token(value, "trailers"));
+    let trailers = headers.get_all(TE).iter().any(|value| has_token(value, "trailers"));
     strip_hop_by_hop(headers);
     for name in FORGEABLE {
         headers.remove(name);
@@ -96,9 +88,7 @@ pub(super) fn for_h2(headers: &mut HeaderMap) {
 /// Whether the client waits for `100 Continue` before it sends its body. The field goes on to
 /// HTTP/1.1 servers, so that theirs is the answer.
 pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    headers
-        .get(EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Makes a response's header section one that may go to the client.
@@ -142,11 +132,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     if values.next().is_none() || values.next().is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
@@ -204,12 +190,7 @@ mod tests {
         ]);
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        let own = [
-            "x-forwarded-for",
-            "x-forwarded-host",
-            "x-forwarded-proto",
-            "x-request-id",
-        ];
+        let own = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
         assert_eq!(names, [&["accept", "host"][..], &own].concat());
     }
 
@@ -258,28 +239,16 @@ mod tests {
 
     #[test]
     fn only_a_whole_request_for_a_websocket_is_one() {
-        let asked = [
-            ("connection", "keep-alive, Upgrade"),
-            ("upgrade", "WebSocket"),
-        ];
+        let asked = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
         let cases = [
             (Method::GET, Version::HTTP_11, map(&asked), true),
             (Method::POST, Version::HTTP_11, map(&asked), false),
             (Method::GET, Version::HTTP_10, map(&asked), false),
             (Method::GET, Version::HTTP_11, map(&asked[1..]), false),
-            (
-                Method::GET,
-                Version::HTTP_11,
-                map(&[asked[0], ("upgrade", "h2c")]),
-                false,
-            ),
+            (Method::GET, Version::HTTP_11, map(&[asked[0], ("upgrade", "h2c")]), false),
         ];
         for (method, version, headers, expected) in cases {
-            assert_eq!(
-                wants_websocket(&method, version, &headers),
-                expected,
-                "{headers:?}"
-            );
+            assert_eq!(wants_websocket(&method, version, &headers), expected, "{headers:?}");
         }
     }
 }

@@ -69,11 +69,7 @@ pub struct Secure {
 
 impl Client {
     fn scheme(&self) -> &'static str {
-        if self.secure.is_some() {
-            "https"
-        } else {
-            "http"
-        }
+        if self.secure.is_some() { "https" } else { "http" }
     }
 }
 
@@ -85,13 +81,7 @@ impl Proxy {
     pub fn new(plans: Plans, traffic: WorkerTraffic, tunnels: TaskTracker) -> Rc<Self> {
         let faults_told = Cell::new(None);
         let (pool, traffic) = (Rc::new(Pool::default()), Rc::new(traffic));
-        Rc::new(Self {
-            plans,
-            pool,
-            traffic,
-            tunnels,
-            faults_told,
-        })
+        Rc::new(Self { plans, pool, traffic, tunnels, faults_told })
     }
 
     /// What this worker counts.

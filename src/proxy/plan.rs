@@ -60,9 +60,7 @@ impl Plan {
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
         for settings in &config.upstreams {
             let kept = before.and_then(|plan| {
-                plan.upstreams
-                    .iter()
-                    .find(|upstream| upstream.settings() == settings)
+                plan.upstreams.iter().find(|upstream| upstream.settings() == settings)
             });
             // A CA bundle is read anew at each reload: its path says nothing of its content.
             upstreams.push(match kept.filter(|_| settings.tls.ca.is_none()) {
@@ -75,12 +73,7 @@ impl Plan {
             Some(Arc::new(Route::new(settings.clone(), Arc::clone(upstream))))
         };
         let routes = RouteTable::new(config.routes.iter().filter_map(route).collect());
-        Ok(Self {
-            config,
-            routes,
-            upstreams,
-            terminator,
-        })
+        Ok(Self { config, routes, upstreams, terminator })
     }
 
     /// What the operator wants.
@@ -104,10 +97,7 @@ impl Plan {
     }
 
     pub(super) fn knows_endpoint(&self, id: u64) -> bool {
-        let endpoints = self
-            .upstreams
-            .iter()
-            .flat_map(|upstream| upstream.endpoints());
+        let endpoints = self.upstreams.iter().flat_map(|upstream| upstream.endpoints());
         endpoints.into_iter().any(|endpoint| endpoint.id() == id)
     }
 }
@@ -126,10 +116,7 @@ impl Plans {
     /// A view of what `published` holds now and later.
     pub fn of(published: Arc<ArcSwap<Plan>>) -> Self {
         let local = RefCell::new(Rc::new(InForce(published.load_full())));
-        Self {
-            cache: RefCell::new(Cache::new(published)),
-            local,
-        }
+        Self { cache: RefCell::new(Cache::new(published)), local }
     }
 
     /// The plan in force.

@@ -20,11 +20,7 @@ pub(super) fn fault(
     speaks_grpc: bool,
     request_id: &HeaderValue,
 ) -> Response<GateBody> {
-    let mut response = if speaks_grpc {
-        grpc_fault(fault)
-    } else {
-        text_fault(fault, request_id)
-    };
+    let mut response = if speaks_grpc { grpc_fault(fault) } else { text_fault(fault, request_id) };
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, request_id.clone());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -51,10 +47,7 @@ fn grpc_fault(fault: &Fault) -> Response<GateBody> {
     let mut response = Response::new(GateBody::own(""));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(
-        "grpc-status",
-        HeaderValue::from(u16::from(fault.grpc_status())),
-    );
+    headers.insert("grpc-status", HeaderValue::from(u16::from(fault.grpc_status())));
     let message: String = fault.to_string().chars().map(grpc_message_char).collect();
     if let Ok(message) = HeaderValue::from_str(&message) {
         headers.insert("grpc-message", message);
@@ -64,27 +57,15 @@ fn grpc_fault(fault: &Fault) -> Response<GateBody> {
 
 /// Percent-encoding would be exact; a space reads as well in what people see.
 fn grpc_message_char(c: char) -> char {
-    if (c.is_ascii_graphic() && c != '%') || c == ' ' {
-        c
-    } else {
-        ' '
-    }
+    if (c.is_ascii_graphic() && c != '%') || c == ' ' { c } else { ' ' }
 }
 
 /// `308 Permanent Redirect` to the same thing over TLS: method and body are kept (RFC 9110
 /// section 15.4.9).
 pub(super) fn redirect(target: &Target, port: u16) -> Response<GateBody> {
     let host = target.host.as_str();
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    let port = if port == 443 {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
     let location = format!("https://{host}{port}{}", target.path_and_query());
     let mut response = Response::new(GateBody::own(""));
     match HeaderValue::from_str(&location) {

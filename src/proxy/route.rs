@@ -25,11 +25,7 @@ impl Route {
     /// The route that `settings` describe, to the upstream they name.
     pub fn new(settings: RouteSettings, upstream: Arc<Upstream>) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            settings,
-            upstream,
-        }
+        Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), settings, upstream }
     }
 
     /// A number that no other route of this process has.
@@ -116,10 +112,7 @@ impl RouteTable {
 
     /// Whether any route names `host`, by itself, by a wildcard or as one of all hosts.
     pub fn knows(&self, host: &HostName) -> bool {
-        let by_wildcard = || {
-            host.parent()
-                .is_some_and(|name| self.wildcard.contains_key(name))
-        };
+        let by_wildcard = || host.parent().is_some_and(|name| self.wildcard.contains_key(name));
         !self.every.is_empty() || self.exact.contains_key(host) || by_wildcard()
     }
 }
@@ -128,16 +121,12 @@ impl Paths {
     fn insert(&mut self, route: &Arc<Route>) {
         match &route.settings.path {
             PathPattern::Exact(path) => {
-                self.exact
-                    .entry(path.clone())
-                    .or_insert_with(|| Arc::clone(route));
+                self.exact.entry(path.clone()).or_insert_with(|| Arc::clone(route));
             }
             PathPattern::Prefix(path) => {
                 let prefix = path.trim_end_matches('/');
                 self.segments_max = self.segments_max.max(prefix.matches('/').count());
-                self.prefixes
-                    .entry(prefix.to_owned())
-                    .or_insert_with(|| Arc::clone(route));
+                self.prefixes.entry(prefix.to_owned()).or_insert_with(|| Arc::clone(route));
             }
         }
     }
@@ -182,10 +171,7 @@ mod tests {
         let route = |(name, hosts, path): &(&str, &[&str], PathPattern)| {
             let settings = RouteSettings {
                 name: (*name).to_owned(),
-                hosts: hosts
-                    .iter()
-                    .map(|host| HostPattern::parse(host).unwrap())
-                    .collect(),
+                hosts: hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
                 path: path.clone(),
                 upstream: 0,
             };
@@ -205,11 +191,7 @@ mod tests {
             ("root", &["a.test"], prefix("/")),
             ("api", &["a.test"], prefix("/api/")),
             ("v1", &["a.test"], prefix("/api/v1")),
-            (
-                "exact",
-                &["a.test"],
-                PathPattern::Exact("/api/v1".to_owned()),
-            ),
+            ("exact", &["a.test"], PathPattern::Exact("/api/v1".to_owned())),
             ("wild", &["*.test"], prefix("/wild")),
             ("deep", &["b.test"], prefix("/only")),
         ]);
@@ -231,11 +213,7 @@ mod tests {
         ];
         for (host, path, expected) in cases {
             let found = table.find(&HostName::parse(host).unwrap(), path);
-            assert_eq!(
-                found.map(|route| route.name()),
-                Some(expected),
-                "{host}{path}"
-            );
+            assert_eq!(found.map(|route| route.name()), Some(expected), "{host}{path}");
         }
     }
 

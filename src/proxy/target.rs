@@ -28,16 +28,12 @@ impl Target {
         check_framing(request)?;
         let authority = authority(request, spoken_to)?;
         let bad = |_| bad_request("the host is no host name");
-        let text = authority
-            .to_str()
-            .map_err(|_| bad_request("the host is no host name"))?;
+        let text = authority.to_str().map_err(|_| bad_request("the host is no host name"))?;
         let host = HostName::from_authority(text).map_err(bad)?;
         let uri = request.uri();
         let path = match uri.path() {
             "*" => {
-                return Err(bad_request(
-                    "`OPTIONS *` asks the gate, which has nothing to tell",
-                ));
+                return Err(bad_request("`OPTIONS *` asks the gate, which has nothing to tell"));
             }
             // An extended CONNECT and an absolute form may leave the path out.
             "" => "/".to_owned(),
@@ -46,12 +42,7 @@ impl Target {
             _ => return Err(bad_request("the path does not begin with a slash")),
         };
         let query = uri.query().map(str::to_owned);
-        Ok(Self {
-            host,
-            authority,
-            path,
-            query,
-        })
+        Ok(Self { host, authority, path, query })
     }
 
     /// Path and query as they go on.
@@ -147,24 +138,9 @@ mod tests {
     fn one_host_and_one_path_are_found() {
         let sni = HostName::parse("sni.test").unwrap();
         let cases = [
-            (
-                Version::HTTP_11,
-                "/a?b",
-                &[("host", "A.test:1")][..],
-                "a.test/a",
-            ),
-            (
-                Version::HTTP_11,
-                "http://b.test/x",
-                &[("host", "a.test")],
-                "b.test/x",
-            ),
-            (
-                Version::HTTP_2,
-                "https://a.test/x",
-                &[("host", "A.TEST")],
-                "a.test/x",
-            ),
+            (Version::HTTP_11, "/a?b", &[("host", "A.test:1")][..], "a.test/a"),
+            (Version::HTTP_11, "http://b.test/x", &[("host", "a.test")], "b.test/x"),
+            (Version::HTTP_2, "https://a.test/x", &[("host", "A.TEST")], "a.test/x"),
             (Version::HTTP_2, "https://a.test/x", &[], "a.test/x"),
             (Version::HTTP_10, "/", &[], "sni.test/"),
         ];
@@ -187,25 +163,13 @@ mod tests {
             (Version::HTTP_11, "http://u@b.test/", vec![host]),
             (Version::HTTP_2, "https://b.test/", vec![host]),
             (Version::HTTP_11, "*", vec![host]),
+            (Version::HTTP_11, "/", vec![host, ("content-length", "1"), ("content-length", "1")]),
             (
                 Version::HTTP_11,
                 "/",
-                vec![host, ("content-length", "1"), ("content-length", "1")],
+                vec![host, ("content-length", "1"), ("transfer-encoding", "chunked")],
             ),
-            (
-                Version::HTTP_11,
-                "/",
-                vec![
-                    host,
-                    ("content-length", "1"),
-                    ("transfer-encoding", "chunked"),
-                ],
-            ),
-            (
-                Version::HTTP_10,
-                "/",
-                vec![host, ("transfer-encoding", "chunked")],
-            ),
+            (Version::HTTP_10, "/", vec![host, ("transfer-encoding", "chunked")]),
         ];
         for (version, uri, fields) in cases {
             let outcome = Target::of(&request(version, uri, &fields), None);

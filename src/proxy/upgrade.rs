@@ -61,10 +61,7 @@ pub(super) fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
     } else {
         return None;
     };
-    Some(Asked {
-        form,
-        client: hyper::upgrade::on(request),
-    })
+    Some(Asked { form, client: hyper::upgrade::on(request) })
 }
 
 /// Asks the server for the upgrade; joins both sides if it agrees.
@@ -101,12 +98,7 @@ pub(super) async fn forward(
     let server = hyper::upgrade::on(&mut response);
     let busy = client.activity.busy();
     let idle = settings.idle_timeout;
-    let tunnel = Tunnel {
-        client: asked.client,
-        server,
-        idle,
-        _busy: busy,
-    };
+    let tunnel = Tunnel { client: asked.client, server, idle, _busy: busy };
     let (route, endpoint) = (Arc::clone(route), Arc::clone(endpoint));
     // The connection's permit must live as long as the tunnel.
     let connection = Rc::clone(client);
@@ -240,8 +232,7 @@ async fn copy(
         if count == 0 {
             return to.shutdown().await;
         }
-        to.write_all(buffer.get(..count).unwrap_or_default())
-            .await?;
+        to.write_all(buffer.get(..count).unwrap_or_default()).await?;
         to.flush().await?;
         moved.set(Instant::now());
     }

@@ -99,10 +99,7 @@ impl Dialer {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let name = self.name.as_deref().unwrap_or(host);
-        let bare = name
-            .strip_prefix('[')
-            .and_then(|n| n.strip_suffix(']'))
-            .unwrap_or(name);
+        let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
         let server =
             ServerName::try_from(bare.to_owned()).map_err(|_| DialError::Name(name.to_owned()))?;
         let config = match want {
@@ -111,10 +108,7 @@ impl Dialer {
             Some(Negotiated::H2) => &self.h2,
         };
         let connector = TlsConnector::from(Arc::clone(config));
-        let stream = connector
-            .connect(server, io)
-            .await
-            .map_err(DialError::Handshake)?;
+        let stream = connector.connect(server, io).await.map_err(DialError::Handshake)?;
         let negotiated = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Negotiated::H2,
             _ => Negotiated::H1,
@@ -141,9 +135,7 @@ fn verifier(roots: Arc<RootCertStore>) -> Result<Arc<dyn ServerCertVerifier>, Bu
     let built = WebPkiServerVerifier::builder_with_provider(roots, crypto::provider()).build();
     match built {
         Ok(verifier) => Ok(verifier),
-        Err(cause) => Err(BundleError::Library(rustls::Error::General(
-            cause.to_string(),
-        ))),
+        Err(cause) => Err(BundleError::Library(rustls::Error::General(cause.to_string()))),
     }
 }
 
@@ -199,8 +191,6 @@ impl ServerCertVerifier for WithoutRoots {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crypto::provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        crypto::provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -55,9 +55,8 @@ pub(super) fn verifier(
     if anonymous {
         builder = builder.allow_unauthenticated();
     }
-    let verifier = builder
-        .build()
-        .map_err(|cause| BundleError::Parse(ca.clone(), cause.to_string()))?;
+    let verifier =
+        builder.build().map_err(|cause| BundleError::Parse(ca.clone(), cause.to_string()))?;
     Ok(Some(verifier))
 }
 

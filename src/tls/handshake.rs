@@ -119,9 +119,7 @@ impl Terminator {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let started = LazyConfigAcceptor::new(Acceptor::default(), io)
-            .await
-            .map_err(broken)?;
+        let started = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(broken)?;
         let host = match requested_host(&started, local) {
             Ok(host) => host,
             Err(name) => return refuse(started.io, name).await,
@@ -182,22 +180,14 @@ fn finish<IO>(
         let cause = "a handshake ended without a certificate".to_owned();
         return Err(HandshakeError::Protocol(rustls::Error::General(cause)));
     };
-    Ok(Session {
-        stream,
-        host,
-        served,
-        protocol,
-        version,
-        resumed,
-    })
+    Ok(Session { stream, host, served, protocol, version, resumed })
 }
 
 fn named(cause: io::Error, host: HostName) -> HandshakeError {
     match broken(cause) {
-        HandshakeError::Protocol(rustls::Error::AlertReceived(alert)) => HandshakeError::Alert {
-            host,
-            alert: snake_case(&format!("{alert:?}")),
-        },
+        HandshakeError::Protocol(rustls::Error::AlertReceived(alert)) => {
+            HandshakeError::Alert { host, alert: snake_case(&format!("{alert:?}")) }
+        }
         other => other,
     }
 }

@@ -52,10 +52,7 @@ pub enum SetupError {
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClientAuth {
-                host: Some(host),
-                cause,
-            } => {
+            Self::ClientAuth { host: Some(host), cause } => {
                 write!(f, "client_auth of host {host}: {cause}")
             }
             Self::ClientAuth { host: None, cause } => cause.fmt(f),
@@ -89,19 +86,12 @@ impl Terminator {
             match config {
                 Ok(config) => guarded.push((host, config)),
                 Err(cause) => {
-                    return Err(SetupError::ClientAuth {
-                        host: Some(host),
-                        cause,
-                    });
+                    return Err(SetupError::ClientAuth { host: Some(host), cause });
                 }
             }
         }
         guarded.sort_by_key(|(pattern, _)| matches!(pattern, HostPattern::Wildcard(_)));
-        Ok(Self {
-            inventory,
-            open,
-            guarded,
-        })
+        Ok(Self { inventory, open, guarded })
     }
 
     /// Whether connections for both hosts are accepted on the same terms.
@@ -110,10 +100,7 @@ impl Terminator {
     }
 
     fn config_for(&self, host: &HostName) -> &Arc<ServerConfig> {
-        let own = self
-            .guarded
-            .iter()
-            .find(|(pattern, _)| pattern.covers(host));
+        let own = self.guarded.iter().find(|(pattern, _)| pattern.covers(host));
         own.map_or(&self.open, |(_, config)| config)
     }
 }

@@ -89,11 +89,8 @@ pub async fn peer_chain(
     server_name: &str,
     limit: Duration,
 ) -> Result<Peer, ProbeError> {
-    let endpoint = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let endpoint =
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let asked = ServerName::try_from(server_name.to_owned())
         .map_err(|_| ProbeError::Name(server_name.to_owned()))?;
     let recorder = Arc::new(Recorder::default());
@@ -104,12 +101,7 @@ pub async fn peer_chain(
     };
     let chain = recorder.taken();
     match outcome {
-        Ok((version, alpn)) => Ok(Peer {
-            chain,
-            version,
-            alpn,
-            failure: None,
-        }),
+        Ok((version, alpn)) => Ok(Peer { chain, version, alpn, failure: None }),
         Err(error) if chain.is_empty() => Err(error),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -130,16 +122,10 @@ async fn talk(
     endpoint: &str,
     recorder: Arc<Recorder>,
 ) -> Result<(Option<String>, Option<String>), ProbeError> {
-    let broken = |source| ProbeError::Handshake {
-        endpoint: endpoint.to_owned(),
-        source,
-    };
+    let broken = |source| ProbeError::Handshake { endpoint: endpoint.to_owned(), source };
     let stream = TcpStream::connect((host, port))
         .await
-        .map_err(|source| ProbeError::Connect {
-            endpoint: endpoint.to_owned(),
-            source,
-        })?;
+        .map_err(|source| ProbeError::Connect { endpoint: endpoint.to_owned(), source })?;
     let mut config = ClientConfig::builder_with_provider(crypto::provider())
         .with_protocol_versions(crypto::VERSIONS)
         .map_err(|error| broken(io::Error::other(error)))?
@@ -147,10 +133,8 @@ async fn talk(
         .with_custom_certificate_verifier(recorder)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(asked, stream)
-        .await
-        .map_err(broken)?;
+    let stream =
+        TlsConnector::from(Arc::new(config)).connect(asked, stream).await.map_err(broken)?;
     let (_, session) = stream.get_ref();
     let version = session.protocol_version().map(|version| {
         // `TLSv1_3` in the library's spelling, `TLSv1.3` in everybody else's.
@@ -206,9 +190,7 @@ impl ServerCertVerifier for Recorder {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let provider = crypto::provider();
-        provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -274,10 +256,7 @@ mod tests {
             stream
         });
         let error = peer_chain("127.0.0.1", port, "a.test", LIMIT).await;
-        assert!(
-            matches!(error, Err(ProbeError::Handshake { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Err(ProbeError::Handshake { .. })), "{error:?}");
         drop(serving.await);
     }
 
@@ -286,10 +265,7 @@ mod tests {
         let (_listener, port) = listener("127.0.0.1:0").await;
         let limit = Duration::from_millis(50);
         let error = peer_chain("127.0.0.1", port, "a.test", limit).await;
-        assert!(
-            matches!(error, Err(ProbeError::Timeout { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Err(ProbeError::Timeout { .. })), "{error:?}");
     }
 
     #[tokio::test]
@@ -297,9 +273,6 @@ mod tests {
         let (closed, port) = listener("127.0.0.1:0").await;
         drop(closed);
         let error = peer_chain("127.0.0.1", port, "a.test", LIMIT).await;
-        assert!(
-            matches!(error, Err(ProbeError::Connect { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Err(ProbeError::Connect { .. })), "{error:?}");
     }
 }

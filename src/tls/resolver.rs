@@ -24,11 +24,7 @@ pub(super) struct Choice {
 
 impl Choice {
     pub(super) fn new(snapshot: Arc<Snapshot>, host: HostName) -> Self {
-        Self {
-            snapshot,
-            host,
-            chosen: OnceLock::new(),
-        }
+        Self { snapshot, host, chosen: OnceLock::new() }
     }
 
     /// What the handshake was answered with.

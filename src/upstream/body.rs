@@ -49,11 +49,7 @@ impl Progress {
     /// A request that begins now.
     pub fn begin() -> Rc<Self> {
         let moved = Cell::new(Instant::now());
-        Rc::new(Self {
-            moved,
-            bytes: Cell::new(0),
-            failed: Cell::new(false),
-        })
+        Rc::new(Self { moved, bytes: Cell::new(0), failed: Cell::new(false) })
     }
 
     /// When the last piece was passed on.
@@ -129,22 +125,13 @@ impl RequestBody {
     ) -> Self {
         let hold = hold.map(|hold| Box::pin(hold.wait()) as Wait);
         let silence = Silence::new(limit);
-        Self(Some(Box::new(Streaming {
-            incoming,
-            progress,
-            silence,
-            hold,
-        })))
+        Self(Some(Box::new(Streaming { incoming, progress, silence, hold })))
     }
 }
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() {
-            "RequestBody(streamed)"
-        } else {
-            "RequestBody(empty)"
-        })
+        f.write_str(if self.0.is_some() { "RequestBody(streamed)" } else { "RequestBody(empty)" })
     }
 }
 
@@ -169,9 +156,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 body.progress.moved.set(Instant::now());
-                body.progress
-                    .bytes
-                    .set(body.progress.bytes.get() + length as u64);
+                body.progress.bytes.set(body.progress.bytes.get() + length as u64);
             }
             Poll::Ready(Some(Err(_))) => body.progress.failed.set(true),
             Poll::Ready(None) => body.progress.moved.set(Instant::now()),
@@ -181,9 +166,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|body| body.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -206,12 +189,7 @@ impl ResponseBody {
     pub fn take(response: Response<Incoming>, lease: Lease, limit: Duration) -> Response<Self> {
         response.map(|incoming| {
             let silence = Silence::new(limit);
-            let mut body = Self {
-                incoming,
-                lease: Some(lease),
-                silence,
-                bytes: 0,
-            };
+            let mut body = Self { incoming, lease: Some(lease), silence, bytes: 0 };
             if body.incoming.is_end_stream() {
                 body.finish();
             }

@@ -73,21 +73,14 @@ async fn dial_unbounded(
 ) -> Result<Fresh, ConnectError> {
     match &endpoint.server.place {
         ServerPlace::Tcp { host, port } => {
-            let bare = host
-                .strip_prefix('[')
-                .and_then(|h| h.strip_suffix(']'))
-                .unwrap_or(host);
-            let stream = TcpStream::connect((bare, *port))
-                .await
-                .map_err(ConnectError::Dial)?;
+            let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+            let stream = TcpStream::connect((bare, *port)).await.map_err(ConnectError::Dial)?;
             // Small requests must not wait for the acknowledgement of the one before.
             stream.set_nodelay(true).map_err(ConnectError::Dial)?;
             secure(upstream, endpoint, bare, stream, need).await
         }
         ServerPlace::Unix(path) => {
-            let stream = UnixStream::connect(path)
-                .await
-                .map_err(ConnectError::Dial)?;
+            let stream = UnixStream::connect(path).await.map_err(ConnectError::Dial)?;
             secure(upstream, endpoint, "localhost", stream, need).await
         }
     }
@@ -112,10 +105,8 @@ where
     };
     match upstream.dialer.as_ref().filter(|_| endpoint.server.tls) {
         Some(dialer) => {
-            let (stream, negotiated) = dialer
-                .connect(stream, host, want)
-                .await
-                .map_err(ConnectError::Tls)?;
+            let (stream, negotiated) =
+                dialer.connect(stream, host, want).await.map_err(ConnectError::Tls)?;
             begin(stream, negotiated).await
         }
         None => begin(stream, want.unwrap_or(Negotiated::H1)).await,

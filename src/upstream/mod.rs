@@ -70,18 +70,10 @@ impl Upstream {
         };
         let endpoint = |server: &ServerSettings| {
             let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Endpoint {
-                id,
-                server: server.clone(),
-            })
+            Arc::new(Endpoint { id, server: server.clone() })
         };
         let endpoints = settings.servers.iter().map(endpoint).collect();
-        Ok(Self {
-            settings,
-            endpoints,
-            dialer,
-            next: AtomicUsize::new(0),
-        })
+        Ok(Self { settings, endpoints, dialer, next: AtomicUsize::new(0) })
     }
 
     /// The settings it was made from: equal settings need no new upstream at a reload.
@@ -99,9 +91,7 @@ impl Upstream {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let count = self.endpoints.len();
         let rotated = self.endpoints.iter().cycle();
-        rotated
-            .skip(first.checked_rem(count).unwrap_or(0))
-            .take(count)
+        rotated.skip(first.checked_rem(count).unwrap_or(0)).take(count)
     }
 }
 
@@ -130,10 +120,7 @@ mod tests {
     fn upstream(ports: &[u16]) -> Upstream {
         let server = |port: &u16| ServerSettings {
             url: format!("http://127.0.0.1:{port}"),
-            place: ServerPlace::Tcp {
-                host: "127.0.0.1".to_owned(),
-                port: *port,
-            },
+            place: ServerPlace::Tcp { host: "127.0.0.1".to_owned(), port: *port },
             tls: false,
         };
         let servers = ports.iter().map(server).collect();

@@ -159,16 +159,9 @@ impl Pool {
                 let streams = Rc::new(Cell::new(0));
                 let stream = Stream::begin(&streams);
                 let since = Instant::now();
-                let shared = Shared {
-                    sender: sender.clone(),
-                    streams,
-                    since,
-                };
+                let shared = Shared { sender: sender.clone(), streams, since };
                 self.with(endpoint.id, |lane| lane.shared.push(shared));
-                Kind::H2 {
-                    sender,
-                    _stream: stream,
-                }
+                Kind::H2 { sender, _stream: stream }
             }
         };
         Ok(self.lend(upstream, endpoint, kind, false))
@@ -182,9 +175,7 @@ impl Pool {
         reused: bool,
     ) -> Lease {
         let settings = upstream.settings();
-        self.with(endpoint.id, |lane| {
-            lane.keepalive = settings.keepalive_timeout
-        });
+        self.with(endpoint.id, |lane| lane.keepalive = settings.keepalive_timeout);
         Lease {
             kind,
             pool: Rc::clone(self),
@@ -222,8 +213,7 @@ impl Pool {
                 return false;
             }
             let fresh = |since: Instant| now.duration_since(since) < lane.keepalive;
-            lane.idle
-                .retain(|idle| !idle.sender.is_closed() && fresh(idle.since));
+            lane.idle.retain(|idle| !idle.sender.is_closed() && fresh(idle.since));
             lane.shared.retain(|shared| {
                 !shared.sender.is_closed() && (shared.streams.get() > 0 || fresh(shared.since))
             });
@@ -233,11 +223,7 @@ impl Pool {
 
     /// Connections that wait for a request.
     pub fn idle_count(&self) -> usize {
-        self.lanes
-            .borrow()
-            .values()
-            .map(|lane| lane.idle.len())
-            .sum()
+        self.lanes.borrow().values().map(|lane| lane.idle.len()).sum()
     }
 }
 
@@ -246,19 +232,13 @@ impl Lane {
     fn share(&mut self) -> Option<Kind> {
         self.shared.retain(|shared| !shared.sender.is_closed());
         let full = self.shared.len() >= SHARED_MAX;
-        let best = self
-            .shared
-            .iter_mut()
-            .min_by_key(|shared| shared.streams.get())?;
+        let best = self.shared.iter_mut().min_by_key(|shared| shared.streams.get())?;
         if best.streams.get() >= STREAMS_MAX && !full {
             return None;
         }
         best.since = Instant::now();
         let sender = best.sender.clone();
-        Some(Kind::H2 {
-            sender,
-            _stream: Stream::begin(&best.streams),
-        })
+        Some(Kind::H2 { sender, _stream: Stream::begin(&best.streams) })
     }
 
     /// The connection that was used last, so that those that are too many grow old.

@@ -11,12 +11,9 @@ fn folder() -> PathBuf {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let files = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut cases: Vec<PathBuf> = files
-        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .collect();
+    let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
     cases.sort();
     cases
 }
@@ -45,10 +42,7 @@ fn every_mistake_is_told_with_its_place_and_its_remedy() {
         }
         let expected = std::fs::read_to_string(&kept).unwrap_or_default();
         if found != expected {
-            stale.push(format!(
-                "{}\nexpected:\n{expected}\nfound:\n{found}",
-                case.display()
-            ));
+            stale.push(format!("{}\nexpected:\n{expected}\nfound:\n{found}", case.display()));
         }
     }
     assert!(stale.is_empty(), "{}", stale.join("\n"));
@@ -99,10 +93,7 @@ async fn refusal(path: PathBuf) -> String {
 async fn what_is_no_readable_file_is_refused_without_a_hang() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let made = std::process::Command::new("mkfifo")
-        .arg(at("fifo"))
-        .status()
-        .unwrap();
+    let made = std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap();
     assert!(made.success());
     std::fs::write(at("long.toml"), "#".repeat((1 << 20) + 1)).unwrap();
     std::fs::write(at("latin1.toml"), b"# fine\n[gate]\n# caf\xe9 \n").unwrap();
@@ -112,18 +103,12 @@ async fn what_is_no_readable_file_is_refused_without_a_hang() {
         ("fifo", "no regular file"),
         ("", "a folder"),
         ("long.toml", "longer than 1 MiB"),
-        (
-            "latin1.toml",
-            "latin1.toml:3:6: error: this byte is no UTF-8",
-        ),
+        ("latin1.toml", "latin1.toml:3:6: error: this byte is no UTF-8"),
         ("loop", "can't read"),
     ];
     for (name, expected) in cases {
         let shown = refusal(at(name)).await;
-        assert!(
-            shown.contains(expected) && shown.contains("= help: "),
-            "{name}: {shown}"
-        );
+        assert!(shown.contains(expected) && shown.contains("= help: "), "{name}: {shown}");
     }
     let shown = refusal("/dev/zero".into()).await;
     assert!(shown.contains("no regular file"), "{shown}");
@@ -137,21 +122,11 @@ fn a_hostile_text_is_refused_in_bounded_time_and_depth() {
     let brackets = format!("a = {}", "[".repeat(500_000));
     let unknown: String = (0..100_000).map(|n| format!("k{n}=1\n")).collect();
     let listeners = "[[listen]]\n".repeat(90_000);
-    let routes: String = (0..20_000)
-        .map(|n| format!("[[route]]\nto=\"u{n}\"\npath=\"/{n}\"\n"))
-        .collect();
+    let routes: String =
+        (0..20_000).map(|n| format!("[[route]]\nto=\"u{n}\"\npath=\"/{n}\"\n")).collect();
     let upstreams: String = (0..10_000).map(|n| format!("[upstream.v{n}]\n")).collect();
     let named = upstreams + &routes[..routes.len() / 2];
-    for text in [
-        deep,
-        deep_header,
-        deep_broken,
-        brackets,
-        unknown,
-        listeners,
-        routes,
-        named,
-    ] {
+    for text in [deep, deep_header, deep_broken, brackets, unknown, listeners, routes, named] {
         assert!(text.len() <= 1 << 20);
         let start = tokio::time::Instant::now();
         let diagnostics = config::parse(&text, Path::new("a.toml")).unwrap_err();

@@ -21,16 +21,8 @@ fn an_import_that_points_up_is_found() {
         ("src/guard/mod.rs", "use crate::cli::run;", 1),
         ("src/guard/load.rs", "fn f() { crate::gate::start(); }", 1),
         ("src/guard/mod.rs", "use crate::{clock, gate::Gate};", 1),
-        (
-            "src/guard/mod.rs",
-            "use crate::{\n    clock::{cli, gate},\n    guard::x,\n};",
-            0,
-        ),
-        (
-            "src/guard/mod.rs",
-            "use crate::{\n    clock::Clock,\n    cli::Cli,\n};",
-            1,
-        ),
+        ("src/guard/mod.rs", "use crate::{\n    clock::{cli, gate},\n    guard::x,\n};", 0),
+        ("src/guard/mod.rs", "use crate::{\n    clock::Clock,\n    cli::Cli,\n};", 1),
         ("src/guard/load.rs", "use super::super::gate::Gate;", 1),
         ("src/clock.rs", "use super::guard::Level;", 1),
         ("src/guard/load.rs", "use super::gate::Level;", 0),
@@ -83,10 +75,7 @@ fn declarations_and_short_functions_end_where_they_end() {
 fn size_width_and_a_missing_opening_are_found() {
     let long = source("src/a.rs", &"x\n".repeat(FILE_LINES_MAX));
     assert_eq!(lines_of(&long.shape()), [501]);
-    let wide = source(
-        "src/a.rs",
-        &format!("{}\n{}", "ü".repeat(100), "x".repeat(101)),
-    );
+    let wide = source("src/a.rs", &format!("{}\n{}", "ü".repeat(100), "x".repeat(101)));
     assert_eq!(lines_of(&wide.shape()), [3]);
     let silent = Source::new("src/a.rs", "use std::fmt;\n");
     assert_eq!(lines_of(&silent.shape()), [1]);
@@ -124,16 +113,10 @@ fn a_command_or_flag_that_does_not_exist_is_found() {
     let page = "evergate nowhere\n```sh\n$ evergate check --at 2027-03-01 # a day\n\
                 evergate fly --high\nevergate --help\n```\n";
     let shown = shown_commands(page);
-    let names: Vec<_> = shown
-        .iter()
-        .map(|(line, shown)| (*line, shown.name.as_str()))
-        .collect();
+    let names: Vec<_> = shown.iter().map(|(line, shown)| (*line, shown.name.as_str())).collect();
     assert_eq!(names, [(3, "check"), (4, "fly")]);
     let check = &shown[0].1;
-    assert_eq!(
-        check.check(Some("  --at <DATE>  as of that day"), "p:3"),
-        []
-    );
+    assert_eq!(check.check(Some("  --at <DATE>  as of that day"), "p:3"), []);
     assert_eq!(check.check(Some("  --at-once  now"), "p:3").len(), 1);
     assert_eq!(check.check(None, "p:3").len(), 1);
 }

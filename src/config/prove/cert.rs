@@ -21,8 +21,7 @@ pub(super) fn certs(file: &File, folder: &Path, complaints: &mut Complaints) -> 
             let help = "remove one: nothing can stand in for itself";
             complaints.error(&table.header, complaint(message, help));
         }
-        seen.entry(place.clone())
-            .or_insert_with(|| table.header.clone());
+        seen.entry(place.clone()).or_insert_with(|| table.header.clone());
         let role = match table.flag("standby") {
             Some(true) => Role::Standby,
             _ => Role::Primary,
@@ -39,10 +38,7 @@ fn place(table: &Table, folder: &Path, complaints: &mut Complaints) -> Option<Ce
         ("chain", chain || key),
         ("bundle", table.has("bundle")),
     ];
-    let mut typed = ways
-        .iter()
-        .filter(|(_, typed)| *typed)
-        .map(|(name, _)| *name);
+    let mut typed = ways.iter().filter(|(_, typed)| *typed).map(|(name, _)| *name);
     let help = "one of: `directory`, `chain` with `key`, `bundle`";
     let Some(first) = typed.next() else {
         let message = "this [[cert]] names no place";
@@ -50,11 +46,7 @@ fn place(table: &Table, folder: &Path, complaints: &mut Complaints) -> Option<Ce
         return None;
     };
     if let Some(second) = typed.next() {
-        let second = if second == "chain" && !chain {
-            "key"
-        } else {
-            second
-        };
+        let second = if second == "chain" && !chain { "key" } else { second };
         let message = format!("`{second}` is a second place for this [[cert]]");
         let help = format!("keep {help}; write a [[cert]] for each further one");
         complaints.error(table.key_span(second), complaint(message, help));
@@ -73,14 +65,8 @@ fn place(table: &Table, folder: &Path, complaints: &mut Complaints) -> Option<Ce
         "directory" => CertPlace::Directory(path("directory")?),
         "bundle" => {
             let bundle = path("bundle")?;
-            CertPlace::Pair {
-                chain: bundle.clone(),
-                key: bundle,
-            }
+            CertPlace::Pair { chain: bundle.clone(), key: bundle }
         }
-        _ => CertPlace::Pair {
-            chain: path("chain")?,
-            key: path("key")?,
-        },
+        _ => CertPlace::Pair { chain: path("chain")?, key: path("key")? },
     })
 }

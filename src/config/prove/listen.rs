@@ -34,10 +34,7 @@ pub(super) fn listeners(file: &File, complaints: &mut Complaints) -> Vec<Listene
             let message = if other.settings.address == address {
                 format!("{address} is listened on twice, see line {line}")
             } else {
-                format!(
-                    "{address} is part of {} on line {line}",
-                    other.settings.address
-                )
+                format!("{address} is part of {} on line {line}", other.settings.address)
             };
             let help = "remove one of them: [::] takes IPv4 and IPv6";
             complaints.error(&span, complaint(message, help));
@@ -45,14 +42,9 @@ pub(super) fn listeners(file: &File, complaints: &mut Complaints) -> Vec<Listene
         let settings = ListenerSettings { address, mode };
         listeners.push(Listener { settings, span });
     }
-    let secure = listeners
-        .iter()
-        .find(|l| l.settings.mode == ListenerMode::Tls);
+    let secure = listeners.iter().find(|l| l.settings.mode == ListenerMode::Tls);
     // Port 0 is chosen by the kernel, which nobody can know here.
-    let port = secure
-        .map(|l| l.settings.address.port())
-        .filter(|port| *port != 0)
-        .unwrap_or(443);
+    let port = secure.map(|l| l.settings.address.port()).filter(|port| *port != 0).unwrap_or(443);
     for listener in &mut listeners {
         if let ListenerMode::Redirect { https_port } = &mut listener.settings.mode
             && *https_port == 0
@@ -80,18 +72,10 @@ fn mode(table: &Table, complaints: &mut Complaints) -> ListenerMode {
         complaints.error(table.key_span("https_port"), complaint(message, help));
     }
     if redirect {
-        let https_port = table
-            .number("https_port")
-            .and_then(|port| u16::try_from(port).ok());
-        return ListenerMode::Redirect {
-            https_port: https_port.unwrap_or(0),
-        };
+        let https_port = table.number("https_port").and_then(|port| u16::try_from(port).ok());
+        return ListenerMode::Redirect { https_port: https_port.unwrap_or(0) };
     }
-    if tls == Some(false) {
-        ListenerMode::Plain
-    } else {
-        ListenerMode::Tls
-    }
+    if tls == Some(false) { ListenerMode::Plain } else { ListenerMode::Tls }
 }
 
 /// Whether two sockets would take the same connections. A wildcard beside one of this machine's
@@ -117,10 +101,7 @@ pub(super) fn admin(
         None if table.has("address") => return None,
         None => AdminAddress::Tcp(ADMIN_DEFAULT),
     };
-    let span = table
-        .text("address")
-        .map_or(&table.header, |_| table.key_span("address"))
-        .clone();
+    let span = table.text("address").map_or(&table.header, |_| table.key_span("address")).clone();
     if let AdminAddress::Tcp(address) = address {
         if !address.ip().to_canonical().is_loopback() && !table.has("token_file") {
             let message = format!("{address} can be reached from other machines without a token");
@@ -134,10 +115,8 @@ pub(super) fn admin(
         });
         if let Some(listener) = clash {
             let line = complaints.line(&listener.span);
-            let message = format!(
-                "port {} is taken by the listener on line {line}",
-                address.port()
-            );
+            let message =
+                format!("port {} is taken by the listener on line {line}", address.port());
             complaints.error(&span, complaint(message, "give one of them another port"));
         }
     }

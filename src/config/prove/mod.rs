@@ -27,17 +27,11 @@ pub(super) fn prove(file: &File, path: &Path, complaints: &mut Complaints) -> Co
     let mut upstreams = upstream::named(file, folder, complaints);
     let routes = route::routes(file, &mut upstreams, folder, complaints);
     let hosts = hosts(file, folder, complaints);
-    let tls = listeners
-        .iter()
-        .any(|l| l.settings.mode == ListenerMode::Tls);
+    let tls = listeners.iter().any(|l| l.settings.mode == ListenerMode::Tls);
     for (name, wanted, remedy) in [
         ("listen", true, "[[listen]]\naddress = \"[::]:443\""),
         ("route", true, "[[route]]\nto = \"http://127.0.0.1:3000\""),
-        (
-            "cert",
-            tls,
-            "[[cert]]\ndirectory = \"/etc/letsencrypt/live\"",
-        ),
+        ("cert", tls, "[[cert]]\ndirectory = \"/etc/letsencrypt/live\""),
     ] {
         if wanted && !file.mentions(name) {
             complaints.missing(absent(name, remedy));
@@ -48,18 +42,12 @@ pub(super) fn prove(file: &File, path: &Path, complaints: &mut Complaints) -> Co
     Config {
         path: Some(path.to_owned()),
         gate: file.one("gate").map(gate).unwrap_or_default(),
-        listeners: listeners
-            .into_iter()
-            .map(|listener| listener.settings)
-            .collect(),
+        listeners: listeners.into_iter().map(|listener| listener.settings).collect(),
         certs,
         routes,
         upstreams: upstreams.into_settings(),
         hosts: hosts.into_iter().map(|(_, settings)| settings).collect(),
-        guard: file
-            .one("guard")
-            .map(|table| guard(table, folder))
-            .unwrap_or_default(),
+        guard: file.one("guard").map(|table| guard(table, folder)).unwrap_or_default(),
         admin,
     }
 }
@@ -91,10 +79,7 @@ fn gate(table: &Table) -> GateSettings {
 
 fn guard(table: &Table, folder: &Path) -> GuardPolicy {
     let default = GuardPolicy::default();
-    let roots = table
-        .list("roots")
-        .map(|list| list.value)
-        .unwrap_or_default();
+    let roots = table.list("roots").map(|list| list.value).unwrap_or_default();
     GuardPolicy {
         poll: table.time("poll").unwrap_or(default.poll),
         quiet: table.time("quiet").unwrap_or(default.quiet),
@@ -129,10 +114,7 @@ fn hosts<'f>(
         // `App.test` and `app.test` are two names to TOML only.
         if let Some(other) = seen.insert(host.clone(), line) {
             let message = format!("[host.\"{host}\"] stands on line {other} already");
-            complaints.error(
-                &table.header,
-                complaint(message, "put both into one section"),
-            );
+            complaints.error(&table.header, complaint(message, "put both into one section"));
         }
         hosts.push((table, HostSettings { host, client_auth }));
     }
@@ -192,9 +174,7 @@ fn hints(
         };
         every || kin || patterns.contains(host)
     };
-    let plain = listeners
-        .iter()
-        .find(|l| l.settings.mode == ListenerMode::Plain);
+    let plain = listeners.iter().find(|l| l.settings.mode == ListenerMode::Plain);
     for (table, settings) in hosts {
         let host = &settings.host;
         if !serves(host) {
@@ -205,10 +185,8 @@ fn hints(
         if let (ClientAuth::Require { .. }, Some(plain)) = (&settings.client_auth, plain) {
             let address = plain.settings.address;
             let message = format!("{host} is served without any client certificate on {address}");
-            let help = format!(
-                "make the listener on line {} a redirect",
-                complaints.line(&plain.span)
-            );
+            let help =
+                format!("make the listener on line {} a redirect", complaints.line(&plain.span));
             complaints.warning(&table.header, complaint(message, help));
         }
     }

@@ -28,9 +28,7 @@ pub(super) fn routes(
         let hosts = hosts(table, complaints);
         let path = path(table, complaints);
         let name = name(table, &mut names, complaints);
-        let upstream = table
-            .text("to")
-            .and_then(|to| upstreams.find(&to, folder, complaints));
+        let upstream = table.text("to").and_then(|to| upstreams.find(&to, folder, complaints));
         used.extend(upstream);
         let (Some(hosts), Some(path)) = (hosts, path) else {
             continue;
@@ -108,11 +106,7 @@ fn path(table: &Table, complaints: &mut Complaints) -> Option<PathPattern> {
     let text = table.text(key)?;
     complaints.take(&text.span, check_path(text.value))?;
     let path = text.value.to_owned();
-    Some(if exact {
-        PathPattern::Exact(path)
-    } else {
-        PathPattern::Prefix(path)
-    })
+    Some(if exact { PathPattern::Exact(path) } else { PathPattern::Prefix(path) })
 }
 
 /// Lets through what can be compared with the path of a request byte by byte.
@@ -124,10 +118,7 @@ fn check_path(path: &str) -> Result<(), Complaint> {
         return refuse("doesn't start with `/`", &help);
     }
     if path.contains('*') {
-        return refuse(
-            "holds a `*`",
-            "leave it out: `path` takes everything below it anyway",
-        );
+        return refuse("holds a `*`", "leave it out: `path` takes everything below it anyway");
     }
     if path.contains(['?', '#']) {
         return refuse(
@@ -143,19 +134,13 @@ fn check_path(path: &str) -> Result<(), Complaint> {
     if path.contains("//") {
         return refuse("holds an empty segment", "write a single `/`");
     }
-    if path
-        .split('/')
-        .any(|segment| segment == "." || segment == "..")
-    {
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
         return refuse("holds a dot segment", "write the path that it leads to");
     }
     // RFC 3986 section 3.3, less what was refused above.
     let fits = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()+,;=:@".contains(c);
     if let Some(c) = path.chars().find(|c| !fits(*c)) {
-        let why = format!(
-            "holds {}, which no path of a request does",
-            quoted(&c.to_string())
-        );
+        let why = format!("holds {}, which no path of a request does", quoted(&c.to_string()));
         return refuse(&why, "end the prefix before it");
     }
     Ok(())
@@ -171,10 +156,7 @@ fn name(
     if let Some(other) = names.get(name.value) {
         let line = complaints.line(other);
         let message = format!("the route on line {line} is called `{}` too", name.value);
-        complaints.error(
-            &name.span,
-            complaint(message, "give each route a name of its own"),
-        );
+        complaints.error(&name.span, complaint(message, "give each route a name of its own"));
     }
     names.entry(name.value.to_owned()).or_insert(name.span);
     Some(name.value.to_owned())
@@ -200,13 +182,9 @@ fn unique(
         let pattern = (host.clone(), exact, path.to_owned());
         if let Some(other) = patterns.get(&pattern) {
             let line = complaints.line(other);
-            let named = host
-                .as_ref()
-                .map_or("every host".to_owned(), ToString::to_string);
-            let message = format!(
-                "the route on line {line} takes {named} with {} too",
-                quoted(shown)
-            );
+            let named = host.as_ref().map_or("every host".to_owned(), ToString::to_string);
+            let message =
+                format!("the route on line {line} takes {named} with {} too", quoted(shown));
             let help = "nothing could choose between them: change or remove one";
             complaints.error(&table.header, complaint(message, help));
             continue;

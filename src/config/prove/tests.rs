@@ -118,10 +118,8 @@ fn limits_and_policy_are_meant_as_typed() {
         roots: vec![at("roots.pem")],
     };
     assert_eq!(config.guard, guard);
-    let admin = AdminSettings {
-        address: AdminAddress::Unix(at("admin.sock")),
-        token: Some(at("token")),
-    };
+    let admin =
+        AdminSettings { address: AdminAddress::Unix(at("admin.sock")), token: Some(at("token")) };
     assert_eq!(config.admin, Some(admin));
 }
 
@@ -134,34 +132,21 @@ fn listeners_and_certificates_are_meant_as_typed() {
         ("127.0.0.1:8080", ListenerMode::Plain),
         ("[::]:81", ListenerMode::Redirect { https_port: 444 }),
     ];
-    let listeners = listeners.map(|(address, mode)| ListenerSettings {
-        address: address.parse().unwrap(),
-        mode,
-    });
+    let listeners = listeners
+        .map(|(address, mode)| ListenerSettings { address: address.parse().unwrap(), mode });
     assert_eq!(config.listeners, listeners);
-    let pair = |chain, key| CertPlace::Pair {
-        chain: at(chain),
-        key: at(key),
-    };
+    let pair = |chain, key| CertPlace::Pair { chain: at(chain), key: at(key) };
     let certs = [
         (CertPlace::Directory("/etc/live".into()), Role::Primary),
         (pair("chain.pem", "../key.pem"), Role::Primary),
         (pair("all.pem", "all.pem"), Role::Standby),
     ];
-    assert_eq!(
-        config.certs,
-        certs.map(|(place, role)| CertSource { place, role })
-    );
+    assert_eq!(config.certs, certs.map(|(place, role)| CertSource { place, role }));
     let pattern = |text| HostPattern::parse(text).unwrap();
     let ca = at("clients.pem");
-    let hosts = [
-        ("*.app.internal", ClientAuth::Request { ca }),
-        ("x.app.internal", ClientAuth::None),
-    ];
-    let hosts = hosts.map(|(host, client_auth)| HostSettings {
-        host: pattern(host),
-        client_auth,
-    });
+    let hosts =
+        [("*.app.internal", ClientAuth::Request { ca }), ("x.app.internal", ClientAuth::None)];
+    let hosts = hosts.map(|(host, client_auth)| HostSettings { host: pattern(host), client_auth });
     assert_eq!(config.hosts, hosts);
 }
 
@@ -170,10 +155,7 @@ fn routes_and_upstreams_are_meant_as_typed() {
     let Proved { config, warnings } = meant(FULL);
     let tcp = |url: &str, host: &str, port, tls| ServerSettings {
         url: url.to_owned(),
-        place: ServerPlace::Tcp {
-            host: host.to_owned(),
-            port,
-        },
+        place: ServerPlace::Tcp { host: host.to_owned(), port },
         tls,
     };
     let b = UpstreamSettings {
@@ -236,10 +218,7 @@ fn little_is_enough() {
     assert_eq!(config.guard, GuardPolicy::default());
     assert_eq!(config.upstreams[0].protocol, UpstreamProtocol::H2);
     // Nobody knows the port that the kernel will choose.
-    assert_eq!(
-        config.listeners[1].mode,
-        ListenerMode::Redirect { https_port: 443 }
-    );
+    assert_eq!(config.listeners[1].mode, ListenerMode::Redirect { https_port: 443 });
 }
 
 #[test]

@@ -24,10 +24,7 @@ pub(super) struct Upstreams {
 
 /// Reads every `[upstream.NAME]`.
 pub(super) fn named(file: &File, folder: &Path, complaints: &mut Complaints) -> Upstreams {
-    let mut upstreams = Upstreams {
-        broken: file.is_broken("upstream"),
-        ..Upstreams::default()
-    };
+    let mut upstreams = Upstreams { broken: file.is_broken("upstream"), ..Upstreams::default() };
     for table in file.all("upstream") {
         if let Err(why) = check_name(&table.name) {
             complaints.error(&table.header, why);
@@ -84,30 +81,20 @@ impl Upstreams {
         // Names beyond these are too many to be shown or compared.
         const COMPARED_MAX: usize = 200;
         let names = self.settings.iter().map(|upstream| upstream.name.as_str());
-        let names: Vec<&str> = names
-            .filter(|n| !place::is_url(n))
-            .take(COMPARED_MAX)
-            .collect();
+        let names: Vec<&str> = names.filter(|n| !place::is_url(n)).take(COMPARED_MAX).collect();
         let help = match nearest(to, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if to.contains([':', '/']) => {
                 "a URL starts with http://, https://, h2c:// or unix:".into()
             }
-            None => format!(
-                "add {}, or write a URL",
-                quoted(&format!("[upstream.{to}]"))
-            ),
+            None => format!("add {}, or write a URL", quoted(&format!("[upstream.{to}]"))),
         };
         complaint(format!("there is no upstream {}", quoted(to)), help)
     }
 
     /// Warns of upstreams that `used` doesn't hold.
     pub(super) fn warn_unused(&self, used: &HashSet<usize>, complaints: &mut Complaints) {
-        for (_, span) in self
-            .unused
-            .iter()
-            .filter(|(index, _)| !used.contains(index))
-        {
+        for (_, span) in self.unused.iter().filter(|(index, _)| !used.contains(index)) {
             let help = "name it in a route's `to`, or remove it";
             complaints.warning(span, complaint("no route leads to this upstream", help));
         }
@@ -123,10 +110,8 @@ fn upstream(table: &Table, folder: &Path, complaints: &mut Complaints) -> Upstre
     let protocol = protocol(table, &servers, complaints);
     let speaks_tls = servers.iter().any(|(_, scheme)| *scheme == Scheme::Https);
     // With a server that couldn't be read nobody knows.
-    let silent = !speaks_tls
-        && table
-            .list("servers")
-            .is_some_and(|l| l.value.len() == servers.len());
+    let silent =
+        !speaks_tls && table.list("servers").is_some_and(|l| l.value.len() == servers.len());
     let tls = tls(table, folder, silent, complaints);
     let servers = servers.into_iter().map(|(server, _)| server).collect();
     let default = UpstreamSettings::new(table.name.clone(), servers);
@@ -138,9 +123,7 @@ fn upstream(table: &Table, folder: &Path, complaints: &mut Complaints) -> Upstre
         response_timeout: time("response_timeout", default.response_timeout),
         idle_timeout: time("idle_timeout", default.idle_timeout),
         keepalive_timeout: time("keepalive_timeout", default.keepalive_timeout),
-        keepalive_max: table
-            .number("keepalive_max")
-            .unwrap_or(default.keepalive_max),
+        keepalive_max: table.number("keepalive_max").unwrap_or(default.keepalive_max),
         ..default
     }
 }
@@ -155,10 +138,7 @@ fn servers(
     };
     if list.value.is_empty() {
         let help = "write for example `servers = [\"http://10.0.0.1:8080\"]`";
-        complaints.error(
-            &list.span,
-            complaint("an upstream needs at least one server", help),
-        );
+        complaints.error(&list.span, complaint("an upstream needs at least one server", help));
     }
     let mut servers: Vec<(ServerSettings, Scheme)> = Vec::new();
     let mut seen = HashSet::new();
@@ -217,35 +197,22 @@ fn tls(table: &Table, folder: &Path, silent: bool, complaints: &mut Complaints) 
     }
     if accept_any && table.has("ca") {
         let message = format!("`ca` does nothing beside `{ACCEPT_ANY}`");
-        complaints.error(
-            table.key_span("ca"),
-            complaint(message, "remove one of them"),
-        );
+        complaints.error(table.key_span("ca"), complaint(message, "remove one of them"));
     } else if accept_any && !silent {
-        let message = format!(
-            "upstream `{}` takes any certificate for its own",
-            table.name
-        );
+        let message = format!("upstream `{}` takes any certificate for its own", table.name);
         let help = "name its root with `ca`, or the name in its certificate with `tls_name`";
         complaints.warning(table.key_span(ACCEPT_ANY), complaint(message, help));
     }
     let name = table.text("tls_name").and_then(|text| {
         let name = HostName::parse(text.value).map_err(|why| {
             let message = format!("{} is no host name: {why}", quoted(text.value));
-            complaint(
-                message,
-                "write the name that the upstream's certificate holds",
-            )
+            complaint(message, "write the name that the upstream's certificate holds")
         });
         complaints.take(&text.span, name)
     });
     UpstreamTls {
         name: name.map(|name| name.as_str().to_owned()),
         ca: table.text("ca").map(|ca| folder.join(ca.value)),
-        verification: if accept_any {
-            Verification::AcceptAny
-        } else {
-            Verification::Verify
-        },
+        verification: if accept_any { Verification::AcceptAny } else { Verification::Verify },
     }
 }
