@@ -1,3 +1,4 @@
 //! What happened, told to people and machines.
 
 pub mod event;
+pub mod metrics;
