@@ -26,6 +26,7 @@ pub mod observe;
 pub mod config;
 pub mod changes;
 pub mod tasks;
+pub mod disk;
 pub mod host;
 pub mod crypto;
 pub mod clock;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::gauges;
 use crate::clock::SharedClock;
 use crate::config::model::PathPattern;
-use crate::guard::{Picture, Report};
+use crate::guard::{Report, ReportHandle};
 use crate::observe::event::Teller;
 use crate::proxy::Plan;
 use crate::tasks::Stop;
@@ -26,7 +26,7 @@ pub(super) type Reply = Full<Bytes>;
 /// What the admin listener tells about, in handles that never wait.
 pub struct About {
     /// The guard's.
-    pub picture: Picture,
+    pub picture: ReportHandle,
     /// Routes and upstreams in force.
     pub plan: Arc<ArcSwap<Plan>>,
     /// The last events.
@@ -104,7 +104,7 @@ impl About {
     /// Ready is who serves every routed host and is not about to stop.
     fn readiness(&self, verbose: bool) -> Response<Reply> {
         let report = self.report();
-        let dark: Vec<_> = self.picture.dark(self.clock.now());
+        let dark: Vec<_> = self.picture.dark();
         let stopping = self.stopping.requested();
         let mut text = String::new();
         if verbose {

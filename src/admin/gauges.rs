@@ -30,6 +30,10 @@ pub(super) fn write(report: &Report, text: &mut String) {
         report,
         |certificate| remaining(certificate, report.now),
     );
+    let drift = "How long the files have differed from what is served of them";
+    certificates(text, "evergate_cert_drift_seconds", drift, report, |certificate| {
+        certificate.drift_since.map(|since| (report.now - since).as_seconds_f64().max(0.0))
+    });
     head(text, "evergate_cert_level", "0 ok, 1 due, 2 warning, 3 critical, 4 emergency, 5 expired");
     for host in &report.hosts {
         let name = escaped(&host.host.to_string());
@@ -111,6 +115,7 @@ mod tests {
             effective_not_after: None,
             issuer: None,
             source: "a \"b\"\\".to_owned(),
+            drift_since: None,
             findings: Vec::new(),
         };
         let host = HostReport {

@@ -51,7 +51,7 @@ fn judge_config(proved: &Proved, now: OffsetDateTime) -> Result<Judged, String> 
         complain(&warnings.to_string());
     }
     let routed: Vec<HostPattern> = config.routes.iter().flat_map(|r| r.hosts.clone()).collect();
-    let report = guard::assess(&config.certs, &config.guard, &routed, now);
+    let report = guard::assess(config.certs.clone(), config.guard.clone(), routed, now);
     let mut judged = Judged::of(report)?;
     judged.routes = in_order_of_match(config);
     let told = serde_json::to_value(warnings).unwrap_or_default();
@@ -80,7 +80,7 @@ fn judge_paths(paths: &[PathBuf], now: OffsetDateTime) -> Result<Judged, String>
             files.push(guard::inspect_pem(path, &[], now));
         }
     }
-    let report = guard::assess(&sources, &GuardPolicy::default(), &[], now);
+    let report = guard::assess(sources.clone(), GuardPolicy::default(), Vec::new(), now);
     let mut judged = Judged::of(report)?;
     for file in files {
         let certificate = Certificate::of_report(&file).map_err(|error| error.to_string())?;

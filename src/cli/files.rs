@@ -1,36 +1,23 @@
 //! Small files of the command line's own: tokens, and what the local CA keeps.
 
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::fs::{OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+use crate::disk::{self, ReadError};
 
 /// Bytes that a token, a key or a certificate may take.
 const SIZE_MAX: u64 = 64 * 1024;
 
 /// Reads a small regular file; never waits on a FIFO and never swallows a device.
 pub(super) fn read_small(path: &Path) -> io::Result<String> {
-    let file = OpenOptions::new()
-        .read(true)
-        // Opening a FIFO without a writer would wait for ever.
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open(path)?;
-    regular(&file)?;
-    let mut text = String::new();
-    file.take(SIZE_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > SIZE_MAX {
-        let kind = io::ErrorKind::FileTooLarge;
-        return Err(io::Error::new(kind, "larger than 64 KiB"));
-    }
-    Ok(text)
-}
-
-fn regular(file: &File) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        return Ok(());
-    }
-    let kind = io::ErrorKind::InvalidInput;
-    Err(io::Error::new(kind, "not a regular file"))
+    let content = disk::read(path, SIZE_MAX).map_err(|error| match error {
+        ReadError::System(cause) => cause,
+        other => io::Error::new(io::ErrorKind::InvalidInput, other.to_string()),
+    })?;
+    String::from_utf8(content.bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
 }
 
 /// Puts `text` in the place of `path` at once, for the owner's eyes if `mode` says so.

@@ -105,7 +105,7 @@ fn shake_hands(
     let Peer { chain, version, alpn, failure } = peer;
     let source =
         if asked == host { format!("{host}:{port}") } else { format!("{host}:{port} for {asked}") };
-    let mut certificate = guard::inspect_chain(chain, source, now);
+    let mut certificate = guard::inspect_chain(chain, source, &[], now);
     certificate.findings.extend(wrong_name(&certificate, asked));
     let handshake = Some(Handshake { version, alpn, failure });
     Ok(Seen { certificate, handshake })

@@ -15,13 +15,12 @@ mod value;
 mod words;
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Complaint, Diagnostic, Diagnostics, Place, Severity};
 
+use crate::disk::{self, ReadError};
 use diagnostic::{Complaints, complaint, quoted};
 use model::{
     CertPlace, CertSource, Config, GateSettings, GuardPolicy, ListenerMode, ListenerSettings,
@@ -141,41 +140,35 @@ pub fn from_flags(
     })
 }
 
+/// Reads a file of the operator's: the configuration itself, or one that it names.
+///
+/// # Errors
+/// It is no readable regular file of at most 1 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     let refuse = |reason: &str, help: &str| Refusal::Unreadable {
         path: path.to_owned(),
         reason: reason.to_owned(),
         help: help.to_owned(),
     };
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => refuse(
+    let content = disk::read(path, FILE_BYTES_MAX).map_err(|error| match &error {
+        ReadError::System(cause) if cause.kind() == io::ErrorKind::NotFound => refuse(
             "there is no such file",
             "name one with --config, or run without any: --cert FILE --key FILE --to URL",
         ),
-        io::ErrorKind::PermissionDenied => refuse(
+        ReadError::System(cause) if cause.kind() == io::ErrorKind::PermissionDenied => refuse(
             "permission denied",
             "let the user that runs evergate read it and enter its folders",
         ),
-        _ => refuse(&error.to_string(), "see whether `cat` can read it"),
-    };
-    // O_NONBLOCK: opening a FIFO would wait for its writer. O_NOCTTY: a terminal stays a file.
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    let file = options.open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.is_dir() {
-        return Err(refuse("it is a folder", "name the file in it, such as evergate.toml"));
-    }
-    if !metadata.is_file() {
-        return Err(refuse("it is no regular file", "copy its text into a file and name that"));
-    }
-    let mut bytes = Vec::new();
-    // One byte more than allowed tells a file that is too long, whatever its size says it is.
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
-        return Err(refuse("it is longer than 1 MiB", "check that it is the right file"));
-    }
-    Ok(bytes)
+        ReadError::System(cause) => refuse(&cause.to_string(), "see whether `cat` can read it"),
+        ReadError::Folder => refuse("it is a folder", "name the file in it, such as evergate.toml"),
+        ReadError::NotRegular => {
+            refuse("it is no regular file", "copy its text into a file and name that")
+        }
+        ReadError::TooLong(_) => {
+            refuse("it is longer than 1 MiB", "check that it is the right file")
+        }
+    })?;
+    Ok(content.bytes)
 }
 
 impl fmt::Display for Refusal {

@@ -17,8 +17,9 @@ use super::worker::Worker;
 use crate::admin::{About, Admin, Request};
 use crate::changes::Changes;
 use crate::clock::SharedClock;
-use crate::guard::{Guard, GuardMetrics};
+use crate::guard::Guard;
 use crate::observe::event::Teller;
+use crate::observe::metrics::GuardMetrics;
 use crate::observe::traffic::Traffic;
 use crate::tasks::{Stop, Tasks};
 

@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 use crate::admin::{self, Admin};
 use crate::clock::SharedClock;
 use crate::config::model::{Config, ListenerMode, OnDarkStart};
-use crate::guard::{Guard, GuardMetrics, Inventory};
+use crate::guard::{Guard, Inventory};
 use crate::host::HostPattern;
 use crate::listener::{self, BindError};
 use crate::observe::event::Teller;
+use crate::observe::metrics::GuardMetrics;
 use crate::observe::traffic::Traffic;
 use crate::proxy::{Plan, PlanError};
 use crate::tasks::Stop;
@@ -87,7 +88,7 @@ impl Gate {
     /// See [`StartError`]; nothing is left running then.
     pub fn start(config: Config, clock: SharedClock, signals: Signals) -> Result<Self, StartError> {
         let (teller, traffic, metrics) = (Teller::new(), Traffic::new(), GuardMetrics::default());
-        let mut guard = Guard::new(
+        let guard = Guard::new(
             config.certs.clone(),
             config.guard.clone(),
             routed_hosts(&config),

@@ -199,7 +199,7 @@ impl Reloader {
         }
         let (sources, policy) = (next.certs.clone(), next.guard.clone());
         let (routed, now) = (routed_hosts(next), clock.now());
-        let assess = move || guard::assess(&sources, &policy, &routed, now);
+        let assess = move || guard::assess(sources, policy, routed, now);
         let report = tokio::task::spawn_blocking(assess)
             .await
             .map_err(|_| "the certificates could not be judged".to_owned())?;

@@ -67,6 +67,9 @@ pub struct CertificateReport {
     pub issuer: Option<String>,
     /// The file it came from.
     pub source: String,
+    /// Since when its file holds something else; only of what is served.
+    #[serde(serialize_with = "optional_rfc3339", skip_serializing_if = "Option::is_none")]
+    pub drift_since: Option<OffsetDateTime>,
     /// What there is to say about it.
     pub findings: Vec<Finding>,
 }

@@ -1,4 +1,5 @@
 //! What happened, told to people and machines.
 
 pub mod event;
+pub mod metrics;
 pub mod traffic;

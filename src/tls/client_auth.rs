@@ -12,12 +12,13 @@ use rustls::server::danger::ClientCertVerifier;
 
 use crate::config::model::ClientAuth;
 use crate::crypto;
+use crate::disk::{self, ReadError};
 
 /// Why a bundle of roots can't be used.
 #[derive(Debug)]
 pub enum BundleError {
     /// It can't be read.
-    Read(PathBuf, std::io::Error),
+    Read(PathBuf, ReadError),
     /// It is no PEM, or one of its certificates is broken.
     Parse(PathBuf, String),
     /// It holds no certificate.
@@ -62,10 +63,10 @@ pub(super) fn verifier(
 
 /// Reads the certificates of a PEM file as roots.
 pub(super) fn read_roots(path: &Path) -> Result<RootCertStore, BundleError> {
-    let bytes = crate::changes::read_bounded(path, BUNDLE_BYTES_MAX)
+    let content = disk::read(path, BUNDLE_BYTES_MAX)
         .map_err(|cause| BundleError::Read(path.to_owned(), cause))?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+    for certificate in CertificateDer::pem_slice_iter(&content.bytes) {
         let certificate =
             certificate.map_err(|cause| BundleError::Parse(path.to_owned(), cause.to_string()))?;
         roots
