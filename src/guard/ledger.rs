@@ -221,7 +221,13 @@ impl Ledger {
                 self.voice.published(served.facts(), now);
             }
         }
-        self.handover.follow(&snapshot, &served, &self.voice, now);
+        let unserved = self.entries.values().filter(|entry| entry.served.is_none());
+        let refused = unserved
+            .filter_map(|entry| entry.disk.as_ref())
+            .filter(|disk| disk.facts.role == Role::Primary)
+            .flat_map(|disk| disk.facts.names())
+            .collect();
+        self.handover.follow(&snapshot, &served, &refused, (&self.voice, now));
         self.inventory.publish(snapshot);
         self.tell_troubles(now, first);
         self.tell_levels(now);

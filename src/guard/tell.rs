@@ -1,6 +1,6 @@
 //! What the guard does -> events and counters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -168,13 +168,14 @@ impl Handover {
         self.counts.get(path).copied().unwrap_or(0)
     }
 
-    /// Compares `snapshot` with the last one, and tells who took over from whom.
+    /// Compares `snapshot` with the last one, and tells who took over from whom. `refused` are
+    /// the names of primaries that never came into service.
     pub(super) fn follow(
         &mut self,
         snapshot: &Snapshot,
         served: &[Arc<Served>],
-        voice: &Voice,
-        now: OffsetDateTime,
+        refused: &HashSet<&HostPattern>,
+        (voice, now): (&Voice, OffsetDateTime),
     ) {
         let by_source: HashMap<&str, &Arc<Served>> =
             served.iter().map(|one| (one.source(), one)).collect();
@@ -186,7 +187,9 @@ impl Handover {
                 continue;
             };
             let before = self.answering.get(&name).map(|path| path.display().to_string());
-            if before.as_deref() != Some(first.source()) {
+            // A name that only ever a standby held is nobody's failure.
+            let news = before.is_some() || refused.contains(&name);
+            if news && before.as_deref() != Some(first.source()) {
                 let change = (first.source().to_owned(), before);
                 changes.entry(change).or_default().push(name.to_string());
             }

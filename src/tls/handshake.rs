@@ -189,7 +189,7 @@ fn named(cause: io::Error, host: &HostName, choice: &Choice) -> HandshakeError {
         HandshakeError::Protocol(rustls::Error::AlertReceived(alert)) => {
             let shown = choice.chosen();
             let pattern = shown.as_ref().and_then(|served| served.name_of(host));
-            let host = pattern.map_or_else(|| host.to_string(), ToString::to_string);
+            let host = pattern.map_or_else(|| host.to_string(), |pattern| pattern.to_string());
             HandshakeError::Alert { host, alert: snake_case(&format!("{alert:?}")) }
         }
         other => other,
