@@ -5,15 +5,15 @@
 //! "look again": which file it names is not asked, since a swap names `..data` and nothing else.
 //! Whoever waits here also polls, because events get lost (NFS, limits, other machines).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
@@ -37,7 +37,19 @@ struct Bell {
     notify: Notify,
     /// Outlives a cancelled wait, which the permit of [`Notify`] does not.
     pending: AtomicBool,
+    stale: Mutex<Stale>,
 }
+
+/// What can't be relied on to be watched any more. A folder that was deleted and made again may
+/// have the inode it had, so that only the event tells.
+#[derive(Debug, Default)]
+struct Stale {
+    all: bool,
+    paths: HashSet<PathBuf>,
+}
+
+/// Removed paths that are remembered; beyond, every folder is watched anew.
+const STALE_MAX: usize = 1_024;
 
 /// Folders watched at once: a bound on kernel memory, of which each takes about 1 KiB.
 const FOLDERS_MAX: usize = 16_384;
@@ -51,6 +63,7 @@ impl Changes {
         let told = wake.clone();
         let (watcher, problem) = match notify::recommended_watcher(move |event| {
             if is_change(&event) {
+                told.mark_stale(event);
                 told.call();
             }
         }) {
@@ -72,8 +85,10 @@ impl Changes {
         let Some(watcher) = &mut self.watcher else {
             return false;
         };
+        let stale = std::mem::take(&mut *self.wake.stale());
         self.watched.retain(|folder, inode| {
-            let stays = folders.contains(folder) && inode_of(folder) == Some(*inode);
+            let known = !stale.all && !stale.paths.contains(folder);
+            let stays = known && folders.contains(folder) && inode_of(folder) == Some(*inode);
             if !stays {
                 // Gone with the folder, most likely.
                 let _ = watcher.unwatch(folder);
@@ -134,6 +149,28 @@ impl Wake {
         }
         // Before the caller looks: what changes from here on is another batch.
         self.0.pending.store(false, Ordering::Release);
+    }
+
+    /// Remembers which watches `event` ends: the watcher drops them by itself.
+    fn mark_stale(&self, event: notify::Result<Event>) {
+        let mut stale = self.stale();
+        match event {
+            Ok(event) if event.need_rescan() => stale.all = true,
+            Ok(event) => match event.kind {
+                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
+                    stale.paths.extend(event.paths);
+                }
+                _ => {}
+            },
+            Err(_) => stale.all = true,
+        }
+        if stale.paths.len() > STALE_MAX {
+            *stale = Stale { all: true, paths: HashSet::new() };
+        }
+    }
+
+    fn stale(&self) -> MutexGuard<'_, Stale> {
+        self.0.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes whoever waits, as a change on disk does.
@@ -207,17 +244,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_that_was_made_again_is_watched_again() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("live");
-        fs::create_dir(&folder).unwrap();
-        let (mut changes, wake) = watched(&[root.path(), &folder]);
-        fs::remove_dir(&folder).unwrap();
-        assert!(heard(&wake).await);
-        fs::create_dir(&folder).unwrap();
-        assert!(heard(&wake).await);
-        changes.watch(&[root.path().to_owned(), folder.clone()].into());
-        fs::write(folder.join("a"), "1").unwrap();
-        assert!(heard(&wake).await);
+        // Often enough for the new folder to get the old one's inode.
+        for round in 0..10 {
+            let root = tempfile::tempdir().unwrap();
+            let folder = root.path().join("live");
+            fs::create_dir(&folder).unwrap();
+            let (mut changes, wake) = watched(&[root.path(), &folder]);
+            fs::remove_dir(&folder).unwrap();
+            fs::create_dir(&folder).unwrap();
+            assert!(heard(&wake).await);
+            changes.watch(&[root.path().to_owned(), folder.clone()].into());
+            assert!(silent(&wake).await);
+            fs::write(folder.join("a"), "1").unwrap();
+            assert!(heard(&wake).await, "round {round}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,6 +47,13 @@ impl Running {
         };
         let seen = tokio::time::timeout(Duration::from_secs(5), seen).await;
         assert!(seen.is_ok(), "{what}: not served within five seconds");
+        self.calm().await;
+    }
+
+    /// Waits until the guard has nothing left to look at, so that the next change must be heard
+    /// rather than come across.
+    async fn calm(&self) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
     async fn end(self) {
@@ -80,6 +87,7 @@ async fn every_manner_of_writing_two_files_is_noticed() {
     let pki = Pki::new();
     let first = round(&pki, 0);
     let running = run(Setup::new().pair("a", Role::Primary, &first), EVENTS_ONLY);
+    running.serves(&fingerprint(&first.0), "the first").await;
     for (n, (what, order, writer)) in manners.into_iter().enumerate() {
         let next = round(&pki, n as i64 + 1);
         for (step, file) in order.into_iter().enumerate() {
@@ -153,6 +161,7 @@ async fn a_folder_that_is_deleted_and_made_again_is_noticed() {
     let first = round(&pki, 0);
     write(&setup.at("d/a.pem"), &format!("{}{}", first.0, first.1));
     let running = run(setup, EVENTS_ONLY);
+    running.serves(&fingerprint(&first.0), "the first").await;
     for n in 1..4 {
         fs::remove_dir_all(running.at("d")).unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -322,3 +322,20 @@ fn copies_of_a_certificate_are_one_candidate() {
     }
     assert_eq!(setup.start().serving("a.test").len(), 1);
 }
+
+#[test]
+fn the_same_leaf_with_fewer_certificates_is_held() {
+    let pki = Pki::new();
+    let (chain, key) = pki.issue(&spec(&["a.test"]));
+    let other = Authority::root("Other Root");
+    let cross = other.cross_sign(&pki.root, FAR);
+    let bench = Setup::new().pair("a", Role::Primary, &(format!("{chain}{cross}"), key)).start();
+    write(&bench.at("a.crt"), &chain);
+    bench.guard.scan();
+    bench.tick_at(Duration::seconds(4));
+    assert_eq!(bench.told("certificate_held"), ["chain_shortened"]);
+    // The same leaf dies on the same day: there is nothing to be won at the end either.
+    bench.tick_at(Duration::days(59));
+    let held = bench.picture.report(NOW).certificates.iter().any(|one| one.state == State::Held);
+    assert!(held);
+}
