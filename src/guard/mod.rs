@@ -233,4 +233,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
 mod live_tests;
+#[cfg(test)]
+mod time_tests;

@@ -255,6 +255,13 @@ impl Bench {
         self.guard.tick();
     }
 
+    /// The codes of everything the picture finds now.
+    pub(super) fn codes(&self) -> Vec<&'static str> {
+        let report = self.picture.report(crate::clock::Clock::now(&*self.clock));
+        let certificates = report.certificates.iter().flat_map(|one| &one.findings);
+        certificates.chain(&report.findings).map(|finding| finding.code).collect()
+    }
+
     /// Events of one name, as their codes, oldest first.
     pub(super) fn told(&self, event: &str) -> Vec<&'static str> {
         let recent = self.teller.recent();

@@ -1,4 +1,4 @@
-//! The guard's promises, against real files and a clock that the test holds.
+//! The guard's promises about what lies on disk, against real files and a clock that stands.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,16 +6,10 @@ use std::process::Command as Program;
 
 use time::Duration;
 
-use super::report::{Level, State};
+use super::report::State;
 use super::testing::*;
-use crate::config::model::{CertPlace, GuardPolicy, OnExpiry, Role};
+use crate::config::model::{CertPlace, Role};
 use crate::host::HostPattern;
-
-fn codes(bench: &Bench) -> Vec<&'static str> {
-    let report = bench.picture.report(crate::clock::Clock::now(&*bench.clock));
-    let certificates = report.certificates.iter().flat_map(|one| &one.findings);
-    certificates.chain(&report.findings).map(|finding| finding.code).collect()
-}
 
 /// Which texts a file holds before, and which after a rotation.
 struct Rotation {
@@ -109,7 +103,12 @@ fn a_file_cut_at_any_byte_never_replaces_the_one_that_is_served() {
             bench.inventory.current().candidates(&host)[0].certified().cert.len()
         };
         let whole = chain_length();
-        assert_eq!(bench.serving("a.test"), [rotation.old.clone()], "{}", rotation.name);
+        assert_eq!(
+            bench.serving("a.test"),
+            std::slice::from_ref(&rotation.old),
+            "{}",
+            rotation.name
+        );
         for (cut_file, ..) in &rotation.files {
             let others = rotation.files.iter().filter(|(file, ..)| file != cut_file);
             for (file, _, new) in others {
@@ -129,7 +128,7 @@ fn a_file_cut_at_any_byte_never_replaces_the_one_that_is_served() {
                 write(&bench.at(cut_file), &new[..cut]);
                 bench.guard.scan();
                 let what = format!("{}: {cut_file} cut at {cut}", rotation.name);
-                assert_eq!(bench.serving("a.test"), [rotation.old.clone()], "{what}");
+                assert_eq!(bench.serving("a.test"), std::slice::from_ref(&rotation.old), "{what}");
                 assert_eq!(chain_length(), whole, "{what}");
             }
             for (file, old, _) in &rotation.files {
@@ -141,7 +140,12 @@ fn a_file_cut_at_any_byte_never_replaces_the_one_that_is_served() {
             write(&bench.at(file), new);
         }
         bench.guard.scan();
-        assert_eq!(bench.serving("a.test"), [rotation.new.clone()], "{}", rotation.name);
+        assert_eq!(
+            bench.serving("a.test"),
+            std::slice::from_ref(&rotation.new),
+            "{}",
+            rotation.name
+        );
     }
 }
 
@@ -161,12 +165,12 @@ fn a_half_finished_rotation_does_not_alarm_and_a_stuck_one_does() {
     assert_eq!(bench.told("certificate_drift"), ["drift"]);
     assert_eq!(bench.serving("a.test"), [fingerprint(&old.0)]);
     assert_eq!(bench.picture.drifts(NOW + Duration::MINUTE)[0].1, Duration::MINUTE);
-    assert!(codes(&bench).contains(&"drift"));
+    assert!(bench.codes().contains(&"drift"));
     write(&bench.at("a.key"), &new.1);
     bench.guard.scan();
     assert_eq!(bench.serving("a.test"), [fingerprint(&new.0)]);
     assert!(bench.picture.drifts(NOW).is_empty());
-    assert!(!codes(&bench).contains(&"drift"));
+    assert!(!bench.codes().contains(&"drift"));
 }
 
 #[test]
@@ -191,158 +195,6 @@ fn what_is_refused_at_the_start_leaves_its_names_dark_and_the_others_served() {
 }
 
 #[test]
-fn a_certificate_that_becomes_valid_is_taken_into_service_by_itself() {
-    let pki = Pki::new();
-    let early = pki.issue(&spec(&["a.test"]).days(1, 91));
-    let bench = Setup::new().pair("a", Role::Primary, &early).start();
-    assert!(bench.serving("a.test").is_empty());
-    assert_eq!(bench.told("certificate_refused"), ["not_yet_valid"]);
-    bench.tick_at(Duration::days(1));
-    assert_eq!(bench.serving("a.test"), [fingerprint(&early.0)]);
-}
-
-#[test]
-fn a_standby_takes_over_before_the_end_and_hands_back() {
-    let pki = Pki::new();
-    let primary = pki.issue(&spec(&["a.test"]));
-    let standby = pki.issue(&spec(&["*.test", "a.test"]).days(-30, 300));
-    let (first, second) = (fingerprint(&primary.0), fingerprint(&standby.0));
-    let bench =
-        Setup::new().pair("a", Role::Primary, &primary).pair("b", Role::Standby, &standby).start();
-    assert_eq!(bench.serving("a.test"), [first.clone(), second.clone()]);
-    bench.tick_at(Duration::days(58) - Duration::SECOND);
-    assert_eq!(bench.serving("a.test")[0], first);
-    bench.tick_at(Duration::days(58));
-    assert_eq!(bench.serving("a.test"), [second.clone(), first]);
-    assert_eq!(bench.told("certificate_failover"), ["failover"]);
-    assert_eq!(bench.metrics.failovers(), 1);
-    bench.tick_at(Duration::days(61));
-    assert_eq!(bench.serving("a.test"), [second.clone()]);
-    let renewed = pki.issue(&spec(&["a.test"]).days(61, 151));
-    write(&bench.at("a.crt"), &renewed.0);
-    write(&bench.at("a.key"), &renewed.1);
-    bench.guard.scan();
-    assert_eq!(bench.serving("a.test"), [fingerprint(&renewed.0), second]);
-    assert_eq!(bench.told("certificate_failover").last(), Some(&"failback"));
-}
-
-#[test]
-fn a_dying_intermediate_counts() {
-    let root = Authority::root("R");
-    let issuer = root.intermediate("I", NOW + Duration::days(3));
-    let issued = issuer.issue(&spec(&["a.test"]));
-    let pair = (issued.leaf + &issuer.pem, issued.key);
-    let bench = Setup::new().pair("a", Role::Primary, &pair).start();
-    let report = bench.picture.report(NOW);
-    let one = &report.certificates[0];
-    assert_eq!(one.effective_not_after, Some(NOW + Duration::days(3)));
-    assert_eq!((one.state, one.level), (State::Active, Level::Critical));
-    assert_eq!(bench.told("certificate_level"), ["critical"]);
-    let later = bench.picture.report(NOW + Duration::days(4));
-    assert_eq!(later.certificates[0].level, Level::Expired);
-}
-
-#[test]
-fn a_served_certificate_that_expires_alone_is_served_on_unless_told_otherwise() {
-    let pki = Pki::new();
-    let pair = pki.issue(&spec(&["a.test"]));
-    for (on_expiry, candidates) in [(OnExpiry::Serve, 1), (OnExpiry::Refuse, 0)] {
-        let mut setup = Setup::new().pair("a", Role::Primary, &pair);
-        setup.policy = GuardPolicy { on_expiry, ..GuardPolicy::default() };
-        let bench = setup.start();
-        bench.tick_at(Duration::days(60) + Duration::SECOND);
-        assert_eq!(bench.serving("a.test").len(), candidates, "{on_expiry:?}");
-        assert_eq!(bench.picture.dark().is_empty(), candidates == 1);
-        let last = bench.told("certificate_level").last().copied();
-        assert_eq!(last, Some(if candidates == 1 { "served_expired" } else { "expired" }));
-    }
-}
-
-#[test]
-fn levels_are_told_once_and_reminded_of_faster_as_time_runs_out() {
-    let pki = Pki::new();
-    let bench = Setup::new().pair("a", Role::Primary, &pki.issue(&spec(&["a.test"]))).start();
-    let mut last = 0;
-    for hour in 0..24 * 60 {
-        bench.tick_at(Duration::hours(hour));
-        last = hour;
-    }
-    assert_eq!(last, 1439);
-    let told = bench.told("certificate_level");
-    let count = |code| told.iter().filter(|told| **told == code).count();
-    // 16 days due at one a week, 7 of warning at one a day, 5 critical at four, 2 at 24.
-    assert_eq!(
-        [count("due"), count("warning"), count("critical"), count("emergency")],
-        [3, 7, 20, 48]
-    );
-}
-
-#[test]
-fn doubtful_replacements_are_held_until_the_served_one_is_about_to_die() {
-    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
-    let pki = Pki::new();
-    let both = super::testing::Spec {
-        usages: vec![ServerAuth, ClientAuth],
-        ..spec(&["a.test", "b.test"])
-    };
-    let bare = |spec: &Spec| {
-        let issued = pki.issuer.issue(spec);
-        (issued.leaf, issued.key)
-    };
-    let lesser = spec(&["a.test", "b.test"]).days(-1, 89);
-    // what, the replacement, finding, accepted at the end
-    let cases = [
-        (
-            "drops a routed name",
-            pki.issue(&super::testing::Spec {
-                names: vec!["a.test".to_owned()],
-                usages: both.usages.clone(),
-                ..lesser.clone()
-            }),
-            "drops_name",
-            true,
-        ),
-        ("loses a usage", pki.issue(&lesser), "loses_eku", true),
-        ("older", pki.issue(&both.clone().days(-60, 30)), "older", false),
-        (
-            "lacks its issuer",
-            bare(&super::testing::Spec { usages: both.usages.clone(), ..lesser.clone() }),
-            "chain_incomplete",
-            true,
-        ),
-    ];
-    for (what, replacement, code, accepted) in cases {
-        let served = pki.issue(&both);
-        let bench =
-            Setup::new().pair("a", Role::Primary, &served).routed(&["a.test", "b.test"]).start();
-        write(&bench.at("a.crt"), &replacement.0);
-        write(&bench.at("a.key"), &replacement.1);
-        bench.guard.scan();
-        bench.tick_at(Duration::seconds(4));
-        assert_eq!(bench.serving("a.test"), [fingerprint(&served.0)], "{what}");
-        assert_eq!(bench.told("certificate_held"), [code], "{what}");
-        let states: Vec<_> =
-            bench.picture.report(NOW).certificates.iter().map(|one| one.state).collect();
-        assert_eq!(states, [State::Active, State::Held], "{what}");
-        bench.tick_at(Duration::days(58));
-        let now_served = bench.serving("a.test") == [fingerprint(&replacement.0)];
-        assert_eq!(now_served, accepted, "{what}");
-    }
-}
-
-#[test]
-fn a_shorter_lifetime_alone_is_no_reason_to_wait() {
-    let pki = Pki::new();
-    let bench =
-        Setup::new().pair("a", Role::Primary, &pki.issue(&spec(&["a.test"]).days(-9, 300))).start();
-    let renewed = pki.issue(&spec(&["a.test"]).days(-1, 44));
-    write(&bench.at("a.crt"), &renewed.0);
-    write(&bench.at("a.key"), &renewed.1);
-    bench.guard.scan();
-    assert_eq!(bench.serving("a.test"), [fingerprint(&renewed.0)]);
-}
-
-#[test]
 fn files_that_vanish_cost_nothing() {
     let pki = Pki::new();
     let pair = pki.issue(&spec(&["a.test"]));
@@ -355,7 +207,7 @@ fn files_that_vanish_cost_nothing() {
     bench.tick_at(Duration::seconds(5));
     assert_eq!(bench.serving("a.test"), [fingerprint(&pair.0)]);
     assert_eq!(bench.told("certificate_drift"), ["drift"]);
-    assert!(codes(&bench).contains(&"source_vanished"));
+    assert!(bench.codes().contains(&"source_vanished"));
     let renewed = pki.issue(&spec(&["a.test"]).days(-1, 89));
     write(&bench.at("live/a/tls.crt"), &renewed.0);
     write(&bench.at("live/a/tls.key"), &renewed.1);
@@ -447,16 +299,6 @@ fn a_directory_pairs_by_public_key_whatever_the_names() {
 }
 
 #[test]
-fn a_standby_that_answers_from_the_start_for_a_refused_primary_is_told() {
-    let pki = Pki::new();
-    let bench = Setup::new()
-        .pair("a", Role::Primary, &pki.issue(&spec(&["a.test"]).days(-90, -1)))
-        .pair("b", Role::Standby, &pki.issue(&spec(&["a.test", "*.test"])))
-        .start();
-    assert_eq!(bench.told("certificate_failover"), ["failover"]);
-}
-
-#[test]
 fn another_configuration_keeps_what_remains_and_drops_the_rest() {
     let pki = Pki::new();
     let (a, b) = (pki.issue(&spec(&["a.test"])), pki.issue(&spec(&["b.test"])));
@@ -471,47 +313,12 @@ fn another_configuration_keeps_what_remains_and_drops_the_rest() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_ranks_anew() {
-    let pki = Pki::new();
-    let primary = pki.issue(&spec(&["a.test"]));
-    let standby = pki.issue(&spec(&["a.test"]).days(-30, 300));
-    let bench =
-        Setup::new().pair("a", Role::Primary, &primary).pair("b", Role::Standby, &standby).start();
-    bench.tick_at(Duration::days(59));
-    assert_eq!(bench.serving("a.test")[0], fingerprint(&standby.0));
-    bench.tick_at(Duration::ZERO);
-    assert_eq!(bench.serving("a.test")[0], fingerprint(&primary.0));
-}
-
-#[test]
-fn rotten_standbys_and_common_ends_are_told() {
-    let pki = Pki::new();
-    let rotten = Setup::new()
-        .pair("a", Role::Primary, &pki.issue(&spec(&["a.test"])))
-        .pair("b", Role::Standby, &pki.issue(&spec(&["a.test"]).days(-90, -1)))
-        .routed(&["a.test"])
-        .start();
-    assert!(codes(&rotten).contains(&"standby_rotten"));
-    let together = Setup::new()
-        .pair("a", Role::Primary, &pki.issue(&spec(&["a.test"])))
-        .pair("b", Role::Standby, &pki.issue(&spec(&["a.test"])))
-        .routed(&["a.test"])
-        .start();
-    assert!(codes(&together).contains(&"common_end"));
-}
-
-#[test]
-fn ten_thousand_certificates_are_published_and_polled_quickly() {
-    // Every name shares one key: making 10,000 keys is not what is measured.
+fn copies_of_a_certificate_are_one_candidate() {
     let pki = Pki::new();
     let setup = Setup::new().directory("d");
     let (chain, key) = pki.issue(&spec(&["a.test"]));
-    for number in 0..300 {
+    for number in 0..3 {
         write(&setup.at(&format!("d/{number}.pem")), &format!("{chain}{key}"));
     }
-    let bench = setup.start();
-    let start = std::time::Instant::now();
-    bench.guard.tick();
-    assert!(start.elapsed() < std::time::Duration::from_millis(500));
-    assert_eq!(bench.serving("a.test").len(), 1, "copies are one candidate");
+    assert_eq!(setup.start().serving("a.test").len(), 1);
 }
