@@ -87,6 +87,21 @@ impl Gate {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub fn start(config: Config, clock: SharedClock, signals: Signals) -> Result<Self, StartError> {
+        let stop = Stop::new();
+        let started = Self::assemble(config, clock, signals, stop.clone());
+        if started.is_err() {
+            // Workers may run already.
+            stop.request();
+        }
+        started
+    }
+
+    fn assemble(
+        config: Config,
+        clock: SharedClock,
+        signals: Signals,
+        stop: Stop,
+    ) -> Result<Self, StartError> {
         let (teller, traffic, metrics) = (Teller::new(), Traffic::new(), GuardMetrics::default());
         let guard = Guard::new(
             config.certs.clone(),
@@ -115,7 +130,6 @@ impl Gate {
             Some(settings) => Some(Admin::bind(settings).map_err(StartError::Admin)?),
             None => None,
         };
-        let stop = Stop::new();
         let shared = Shared {
             plan: Arc::clone(&plan),
             permits: Arc::new(Semaphore::new(config.gate.connections_max)),
