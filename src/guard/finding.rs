@@ -352,7 +352,7 @@ catalogue! {
         "";
     /// A certificate went into service.
     PUBLISHED = "published", Info, Tells,
-        "{} from {} serves {} until {}",
+        "{} from {} {} {} until {}",
         "";
 }
 

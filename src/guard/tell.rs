@@ -40,8 +40,12 @@ impl Voice {
         let fingerprint = facts.fingerprint().unwrap_or_default();
         let end = facts.at(now).effective_not_after.unwrap_or(now);
         let names = list(facts.names().iter().map(ToString::to_string));
-        let things: [&dyn std::fmt::Display; 4] =
-            [&short(fingerprint), &facts.source, &names, &rfc3339(end)];
+        let does = match facts.role {
+            Role::Primary => "serves",
+            Role::Standby => "stands by for",
+        };
+        let things: [&dyn std::fmt::Display; 5] =
+            [&short(fingerprint), &facts.source, &does, &names, &rfc3339(end)];
         let told = finding::PUBLISHED.about(&things);
         self.count(|metrics| metrics.reloaded("published", "published"));
         self.tell("certificate_published", &facts.source, Some(fingerprint), &told);
