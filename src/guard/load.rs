@@ -4,9 +4,8 @@
 //! Reading is bounded in bytes and can't hang: nothing but a regular file is ever read.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +21,7 @@ use super::finding::{self, Finding};
 use super::pem::{self, Block};
 use crate::config::model::Role;
 use crate::crypto;
+use crate::disk::{self, ReadError};
 
 /// SHA-256 of some content.
 pub(super) type Digest = [u8; 32];
@@ -225,31 +225,13 @@ fn read(path: &Path, certs_max: usize) -> (Material, Option<Signature>) {
 /// The bytes of a regular file of sensible size.
 fn read_bytes(path: &Path) -> Result<(Vec<u8>, Signature), Finding> {
     let shown = path.display();
-    let unreadable = |error: io::Error| match error.raw_os_error() {
-        // A socket can't be opened at all; the others would wait or never end.
-        Some(libc::ENXIO) => finding::NOT_A_FILE.about(&[&shown]),
-        _ => finding::UNREADABLE.about(&[&shown, &error]),
-    };
-    // O_NONBLOCK: opening a FIFO without a writer would wait for ever. No effect on files.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(finding::NOT_A_FILE.about(&[&shown]));
-    }
-    let mut bytes = Vec::new();
-    // One byte over the limit tells, whatever the size was said to be.
-    Read::by_ref(&mut &file)
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(finding::TOO_LARGE.about(&[&shown, &FILE_BYTES_MAX]));
-    }
-    Ok((bytes, signature_after(&file, &metadata)))
+    let content = disk::read(path, FILE_BYTES_MAX).map_err(|error| match &error {
+        ReadError::System(cause) => finding::UNREADABLE.about(&[&shown, cause]),
+        ReadError::Folder | ReadError::NotRegular => finding::NOT_A_FILE.about(&[&shown]),
+        ReadError::TooLong(max) => finding::TOO_LARGE.about(&[&shown, max]),
+    })?;
+    let signature = signature_after(&content.file, &content.before);
+    Ok((content.bytes, signature))
 }
 
 /// The signature of what was read. A file that changed under the reading has none that would
