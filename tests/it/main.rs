@@ -7,4 +7,8 @@
     reason = "a test may panic"
 )]
 
+mod harness;
+
 mod config_errors;
+mod framing;
+mod streaming;
