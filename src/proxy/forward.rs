@@ -62,7 +62,7 @@ async fn exchange(
     };
     parts.extensions.clear();
     let mut request = Request::from_parts(parts, body);
-    if let Some(hold) = hold {
+    if let Some(hold) = hold.clone() {
         hyper::ext::on_informational(&mut request, move |response| {
             if response.status() == StatusCode::CONTINUE {
                 hold.say();
@@ -71,7 +71,9 @@ async fn exchange(
     }
     let (response, lease) = attempt.run(request, lease).await?;
     let idle = upstream.settings().idle_timeout;
-    let mut response = ResponseBody::take(response, lease, idle).map(GateBody::server);
+    let unwanted = hold.and_then(Continue::answered);
+    let mut response =
+        ResponseBody::take(response, lease, idle, unwanted).map(GateBody::server);
     headers::toward_client(response.headers_mut());
     // The version is the client connection's own affair.
     *response.version_mut() = Version::HTTP_11;

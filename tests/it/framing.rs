@@ -13,8 +13,7 @@ const HOST: &str = "app.test";
 /// An upstream that answers each request of each connection with `bytes`.
 async fn repeating(bytes: &'static str) -> Upstream {
     upstream::raw(move |mut gate: Raw, _| async move {
-        loop {
-            gate.head().await;
+        while gate.next_head().await.is_some() {
             gate.send(bytes).await;
         }
     })
@@ -27,7 +26,7 @@ async fn answers_without_a_body_leave_the_connection_usable() {
         ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n", 200, Some("1234")),
         ("HEAD", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 200, None),
         ("GET", "HTTP/1.1 204 No Content\r\netag: \"a\"\r\n\r\n", 204, None),
-        ("GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 77\r\n\r\n", 304, Some("77")),
+        ("GET", "HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n", 304, None),
         ("GET", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, Some("0")),
     ];
     for (method, answer, code, length) in cases {
@@ -197,8 +196,7 @@ async fn after_an_early_refusal_the_rest_of_a_body_is_never_taken_for_a_request(
     client.send("POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 1000\r\n\r\nfirst").await;
     let (head, text) = client.response().await;
     assert_eq!((status(&head), text.as_str()), (413, "no"));
-    client.send("GET /smuggled HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
-    client.finish().await;
+    client.try_send("GET /smuggled HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
     assert_eq!(client.end().await, "", "an answer to what was a body");
     assert_eq!(server.connections(), 1);
 }

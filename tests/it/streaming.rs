@@ -245,6 +245,7 @@ async fn a_server_that_will_not_continue_is_heard_and_gets_no_body() {
     client.send("expect: 100-continue\r\n\r\n").await;
     let (head, text) = client.response().await;
     assert_eq!((status(&head), text.as_str()), (417, "no"), "{head}");
+    assert_eq!(client.end().await, "", "the connection waits for a body that won't come");
     let rest = within("the connection to the server to end", rest.recv()).await;
     assert_eq!(rest.as_deref(), Some(""), "a body that nobody wanted");
 }

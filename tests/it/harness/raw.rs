@@ -21,11 +21,16 @@ impl Raw {
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        assert!(self.try_send(bytes).await, "the other end has closed");
+    }
+
+    /// Sends, if the other end still takes it.
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let sending = async {
             self.io.write_all(bytes.as_ref()).await?;
             self.io.flush().await
         };
-        within("bytes to be sent", sending).await.unwrap();
+        within("bytes to be sent", sending).await.is_ok()
     }
 
     /// Ends the sending side.
@@ -52,6 +57,14 @@ impl Raw {
     /// A header section.
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
+    }
+
+    /// The next header section, if the other end does not end here.
+    pub(crate) async fn next_head(&mut self) -> Option<String> {
+        if self.unread.is_empty() && !self.fill("the next header section").await {
+            return None;
+        }
+        Some(self.head().await)
     }
 
     /// A header section and as many bytes as its `Content-Length` says.
