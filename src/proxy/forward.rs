@@ -17,7 +17,8 @@ use super::route::Route;
 use super::target::Target;
 use super::{Client, Proxy, upgrade};
 use crate::upstream::{
-    ConnectError, Continue, Endpoint, Lease, Need, Progress, RequestBody, ResponseBody, Upstream,
+    ClientFailure, ConnectError, Continue, Endpoint, Lease, Need, Progress, RequestBody,
+    ResponseBody, Upstream,
 };
 
 /// Passes `request` on along `route`.
@@ -72,8 +73,7 @@ async fn exchange(
     let (response, lease) = attempt.run(request, lease).await?;
     let idle = upstream.settings().idle_timeout;
     let unwanted = hold.and_then(Continue::answered);
-    let mut response =
-        ResponseBody::take(response, lease, idle, unwanted).map(GateBody::server);
+    let mut response = ResponseBody::take(response, lease, idle, unwanted).map(GateBody::server);
     headers::toward_client(response.headers_mut());
     // The version is the client connection's own affair.
     *response.version_mut() = Version::HTTP_11;
@@ -234,8 +234,11 @@ impl Attempt<'_> {
             tokio::select! {
                 biased;
                 outcome = &mut sending => {
-                    if outcome.is_err() && self.progress.client_failed() {
-                        return Err(Fault::new(Kind::BodyTimeout));
+                    if outcome.is_err() && let Some(failure) = self.progress.client_failed() {
+                        return Err(Fault::new(match failure {
+                            ClientFailure::Silent => Kind::BodyTimeout,
+                            ClientFailure::Broken => Kind::BadRequest("the body is broken"),
+                        }));
                     }
                     self.count(if outcome.is_ok() { "ok" } else { "failed" });
                     return Ok(outcome);

@@ -45,14 +45,23 @@ impl std::error::Error for BodyError {}
 pub struct Progress {
     moved: Cell<Instant>,
     bytes: Cell<u64>,
-    failed: Cell<bool>,
+    failed: Cell<Option<ClientFailure>>,
+}
+
+/// How a client failed to send its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientFailure {
+    /// It fell silent.
+    Silent,
+    /// It broke off, or broke the rules of framing.
+    Broken,
 }
 
 impl Progress {
     /// A request that begins now.
     pub fn begin() -> Rc<Self> {
         let moved = Cell::new(Instant::now());
-        Rc::new(Self { moved, bytes: Cell::new(0), failed: Cell::new(false) })
+        Rc::new(Self { moved, bytes: Cell::new(0), failed: Cell::new(None) })
     }
 
     /// When the last piece was passed on.
@@ -66,7 +75,7 @@ impl Progress {
     }
 
     /// Whether the client broke off its body or fell silent: then the fault is the client's.
-    pub fn client_failed(&self) -> bool {
+    pub fn client_failed(&self) -> Option<ClientFailure> {
         self.failed.get()
     }
 }
@@ -200,7 +209,10 @@ impl Body for RequestBody {
                 body.progress.moved.set(Instant::now());
                 body.progress.bytes.set(body.progress.bytes.get() + length as u64);
             }
-            Poll::Ready(Some(Err(_))) => body.progress.failed.set(true),
+            Poll::Ready(Some(Err(BodyError::Silent(_)))) => {
+                body.progress.failed.set(Some(ClientFailure::Silent));
+            }
+            Poll::Ready(Some(Err(_))) => body.progress.failed.set(Some(ClientFailure::Broken)),
             Poll::Ready(None) => body.progress.moved.set(Instant::now()),
             Poll::Pending => {}
         }
