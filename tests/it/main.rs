@@ -10,5 +10,10 @@
 mod harness;
 
 mod config_errors;
+mod drain;
+mod faults;
 mod framing;
+mod malformed;
+mod reload;
 mod streaming;
+mod upgrade;

@@ -149,10 +149,7 @@ async fn an_answer_that_comes_before_the_body_ends_is_passed_on_at_once() {
 }
 
 fn trailers(name: &'static str, value: &'static str) -> HeaderMap {
-    HeaderMap::from_iter([(
-        http::HeaderName::from_static(name),
-        HeaderValue::from_static(value),
-    )])
+    HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
 }
 
 #[tokio::test]

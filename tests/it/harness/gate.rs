@@ -112,8 +112,7 @@ impl Plan {
     /// The configuration's text.
     pub(crate) fn written(&self) -> String {
         let tls = "[[listen]]\naddress = \"127.0.0.1:0\"\n".to_owned();
-        let listeners =
-            if self.listeners.is_empty() { tls } else { self.listeners.concat() };
+        let listeners = if self.listeners.is_empty() { tls } else { self.listeners.concat() };
         format!(
             "{listeners}\n[gate]\nworkers = 1\n{}\n\
              [guard]\nroots = [\"ca.pem\"]\npoll = \"200ms\"\nquiet = \"10ms\"\nsettle = \"50ms\"\n\
@@ -140,9 +139,8 @@ impl Plan {
     /// Starts it.
     pub(crate) async fn start(self) -> Running {
         let config = self.proved();
-        let starting = tokio::task::spawn_blocking(|| {
-            Gate::start(config, clock::system(), Signals::Leave)
-        });
+        let starting =
+            tokio::task::spawn_blocking(|| Gate::start(config, clock::system(), Signals::Leave));
         let gate = within("the gate to start", starting).await.unwrap();
         let gate = gate.unwrap_or_else(|error| panic!("{error}\n{}", self.written()));
         let tls = Tls::trusting(self.ca.roots());
@@ -185,16 +183,24 @@ impl Running {
         client::connect(self.address, name, config).await
     }
 
+    /// A connection for `name` that speaks `version`, as ALPN calls it.
+    pub(crate) async fn version(&self, name: &str, version: &'static str) -> Http {
+        let config = self.tls.clone().alpn(&[version]).build(None);
+        let stream = self.connect(name, &config).await.unwrap();
+        match version {
+            "h2" => Http::h2(stream, name, "https").await,
+            _ => Http::h1(stream, name, "https").await,
+        }
+    }
+
     /// An HTTP/1.1 connection for `name`.
     pub(crate) async fn h1(&self, name: &str) -> Http {
-        let config = self.tls.clone().alpn(&["http/1.1"]).build(None);
-        Http::h1(self.connect(name, &config).await.unwrap(), name, "https").await
+        self.version(name, "http/1.1").await
     }
 
     /// An HTTP/2 connection for `name`.
     pub(crate) async fn h2(&self, name: &str) -> Http {
-        let config = self.tls.clone().alpn(&["h2"]).build(None);
-        Http::h2(self.connect(name, &config).await.unwrap(), name, "https").await
+        self.version(name, "h2").await
     }
 
     /// Both, one after the other: for what must hold for either.

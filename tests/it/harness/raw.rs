@@ -83,6 +83,14 @@ impl Raw {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// What comes next, however little; none at the end.
+    pub(crate) async fn some(&mut self) -> Option<Vec<u8>> {
+        if self.unread.is_empty() && !self.fill("anything").await {
+            return None;
+        }
+        Some(std::mem::take(&mut self.unread))
+    }
+
     /// Everything until the connection ends, in whatever way.
     pub(crate) async fn end(&mut self) -> String {
         while self.fill("the end of the connection").await {}

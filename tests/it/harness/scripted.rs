@@ -39,10 +39,7 @@ pub(crate) async fn both() -> [Scripted; 2] {
     [h1().await, h2c().await]
 }
 
-async fn wait(
-    told: mpsc::UnboundedSender<Exchange>,
-    request: Request<Incoming>,
-) -> Response<Body> {
+async fn wait(told: mpsc::UnboundedSender<Exchange>, request: Request<Incoming>) -> Response<Body> {
     let (reply, response) = oneshot::channel();
     let _ = told.send(Exchange { request, reply });
     match response.await {
