@@ -103,13 +103,12 @@ impl About {
 
     /// Ready is who serves every routed host and is not about to stop.
     fn readiness(&self, verbose: bool) -> Response<Reply> {
-        let report = self.report();
-        let dark: Vec<_> = self.picture.dark();
+        let dark = self.picture.dark();
         let stopping = self.stopping.requested();
         let mut text = String::new();
         if verbose {
             let _ = writeln!(text, "{} stop: {}", mark(!stopping), word(stopping, "draining"));
-            for host in &report.hosts {
+            for host in &self.report().hosts {
                 let lit = host.serving.is_some();
                 let who = host.serving.as_deref().unwrap_or("dark: no servable certificate");
                 let _ = writeln!(text, "{} host {}: {who}", mark(lit), host.host);

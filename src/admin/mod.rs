@@ -51,6 +51,14 @@ impl Admin {
         Ok(Self { socket, address, door })
     }
 
+    /// Reads the token, if there is one, and binds nothing.
+    ///
+    /// # Errors
+    /// The token file gives no token.
+    pub fn prove(settings: &AdminSettings) -> Result<(), StartError> {
+        Door::new(settings).map(|_| ())
+    }
+
     /// Where it listens; a port 0 has become a real one.
     pub fn address(&self) -> &Address {
         &self.address

@@ -13,6 +13,7 @@ use super::print::{self, Format, answer, answer_json, complain};
 use super::{CONFIG_DEFAULT, CheckArgs};
 use crate::config::model::{CertPlace, CertSource, Config, GuardPolicy, PathPattern, Role};
 use crate::config::{self, Proved, Refusal};
+use crate::gate;
 use crate::guard;
 use crate::guard::Report;
 use crate::host::HostPattern;
@@ -50,7 +51,8 @@ fn judge_config(proved: &Proved, now: OffsetDateTime) -> Result<Judged, String> 
     if !warnings.is_empty() {
         complain(&warnings.to_string());
     }
-    let routed: Vec<HostPattern> = config.routes.iter().flat_map(|r| r.hosts.clone()).collect();
+    gate::prove(config).map_err(|problem| problem.to_string())?;
+    let routed = gate::routed_hosts(config);
     let report = guard::assess(config.certs.clone(), config.guard.clone(), routed, now);
     let mut judged = Judged::of(report)?;
     judged.routes = in_order_of_match(config);

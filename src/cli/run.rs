@@ -74,7 +74,9 @@ fn start_code(error: &StartError) -> u8 {
     match error {
         StartError::NoServableCertificate => NOTHING_TO_SERVE,
         StartError::Bind(_) | StartError::Admin(admin::StartError::Bind(_)) => CANNOT_BIND,
-        _ => FAILURE,
+        // What the configuration names can't be used: no other start would fare better.
+        StartError::Plan(_) | StartError::Admin(_) => CONFIG_INVALID,
+        StartError::System(_) => FAILURE,
     }
 }
 

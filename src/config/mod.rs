@@ -1,7 +1,8 @@
 //! What the operator wants.
 //!
 //! [`load`] reads a file, `file` takes it as typed, `prove` makes of it what is meant, which is
-//! [`model::Config`]; `keys` describes what can be typed. Every complaint comes at once, as [`Diagnostics`].
+//! [`model::Config`]; `keys` describes what can be typed. Every complaint comes at once, as
+//! [`Diagnostics`].
 
 mod diagnostic;
 mod file;

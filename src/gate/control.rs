@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use super::Signals;
 use super::reload::Reloader;
 use super::worker::Worker;
-use crate::admin::{About, Admin, Request};
+use crate::admin::{About, Admin, Outcome, Request};
 use crate::changes::Changes;
 use crate::clock::SharedClock;
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::observe::event::Teller;
 use crate::observe::metrics::GuardMetrics;
 use crate::observe::traffic::Traffic;
@@ -51,17 +51,21 @@ impl Control {
             let _inside = runtime.enter();
             Heard::new(self.signals)?
         };
-        let work = move || runtime.block_on(self.run(signals));
+        let work = move || {
+            runtime.block_on(self.run(signals));
+            // Not dropped: that would wait for the workers even after a second signal.
+            runtime.shutdown_background();
+        };
         std::thread::Builder::new().name("evergate-control".to_owned()).spawn(work)
     }
 
     async fn run(self, mut signals: Heard) {
-        let Self { guard, metrics, admin, mut reloader, teller, traffic, clock, .. } = self;
+        let Self { guard, metrics, admin, reloader, teller, traffic, clock, .. } = self;
         let (tasks, stop) = (Tasks::new(), self.stop);
         // The guard, the admin listener and reloads go on while connections drain.
         let ending = Stop::new();
         let (guard_commands, commands) = mpsc::channel(WAITING_MAX);
-        let (requests, mut asked) = mpsc::channel::<Request>(WAITING_MAX);
+        let (requests, asked) = mpsc::channel::<Request>(WAITING_MAX);
         let picture = guard.picture();
         tasks.spawn("guard", guard.run(commands, ending.clone()));
         if let Some(admin) = admin {
@@ -79,34 +83,8 @@ impl Control {
             };
             tasks.spawn("admin", admin.run(about, ending.clone()));
         }
-        let mut changes = Changes::new();
-        let wake = changes.wake();
-        loop {
-            changes.watch(&reloader.folders());
-            let why = tokio::select! {
-                () = stop.wait() => break,
-                wanted = signals.next() => match wanted {
-                    Wanted::Stop => break,
-                    Wanted::Reload => Why::Asked(None),
-                },
-                Some(request) = asked.recv() => Why::Asked(Some(request)),
-                () = wake.next(reloader.quiet()) => Why::File,
-                () = tokio::time::sleep(reloader.poll()) => Why::File,
-            };
-            match why {
-                Why::File if !reloader.file_changed() => {}
-                Why::File => {
-                    reloader.reload(&guard_commands, &teller, &clock).await;
-                }
-                Why::Asked(request) => {
-                    let outcome = reloader.reload(&guard_commands, &teller, &clock).await;
-                    if let Some(request) = request {
-                        // Whoever asked may have gone.
-                        let _ = request.answer.send(outcome);
-                    }
-                }
-            }
-        }
+        let mut desk = Desk { reloader, guard: guard_commands, teller, clock };
+        desk.attend(&mut signals, asked, &stop).await;
         stop.request();
         tracing::info!("stopping: no new connections, open ones may finish");
         let workers = self.workers;
@@ -120,7 +98,6 @@ impl Control {
             // Whoever says it twice does not want to wait.
             () = signals.stop_again() => {
                 tracing::warn!("told to stop again: open connections are cut off");
-                ending.request();
                 return;
             }
         }
@@ -130,6 +107,58 @@ impl Control {
             tracing::warn!(?late, "background tasks did not end in time");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Where wishes for a reload arrive: signals, the admin listener, changes of the file.
+struct Desk {
+    reloader: Reloader,
+    guard: mpsc::Sender<guard::Command>,
+    teller: Teller,
+    clock: SharedClock,
+}
+
+impl Desk {
+    /// Reloads whenever somebody asks or the file changes, until the gate is to stop. Whoever
+    /// asks after that is told so, as the queue is gone.
+    async fn attend(
+        &mut self,
+        signals: &mut Heard,
+        mut asked: mpsc::Receiver<Request>,
+        stop: &Stop,
+    ) {
+        let mut changes = Changes::new();
+        let wake = changes.wake();
+        loop {
+            changes.watch(&self.reloader.folders());
+            let why = tokio::select! {
+                () = stop.wait() => return,
+                wanted = signals.next() => match wanted {
+                    Wanted::Stop => return,
+                    Wanted::Reload => Why::Asked(None),
+                },
+                Some(request) = asked.recv() => Why::Asked(Some(request)),
+                () = wake.next(self.reloader.quiet()) => Why::File,
+                () = tokio::time::sleep(self.reloader.poll()) => Why::File,
+            };
+            match why {
+                Why::File if !self.reloader.file_changed() => {}
+                Why::File => {
+                    self.reload().await;
+                }
+                Why::Asked(request) => {
+                    let outcome = self.reload().await;
+                    if let Some(request) = request {
+                        // Whoever asked may have gone.
+                        let _ = request.answer.send(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Outcome {
+        self.reloader.reload(&self.guard, &self.teller, &self.clock).await
     }
 }
 

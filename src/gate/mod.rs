@@ -87,6 +87,21 @@ impl Gate {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub fn start(config: Config, clock: SharedClock, signals: Signals) -> Result<Self, StartError> {
+        let stop = Stop::new();
+        let started = Self::assemble(config, clock, signals, stop.clone());
+        if started.is_err() {
+            // Workers may run already.
+            stop.request();
+        }
+        started
+    }
+
+    fn assemble(
+        config: Config,
+        clock: SharedClock,
+        signals: Signals,
+        stop: Stop,
+    ) -> Result<Self, StartError> {
         let (teller, traffic, metrics) = (Teller::new(), Traffic::new(), GuardMetrics::default());
         let guard = Guard::new(
             config.certs.clone(),
@@ -115,7 +130,6 @@ impl Gate {
             Some(settings) => Some(Admin::bind(settings).map_err(StartError::Admin)?),
             None => None,
         };
-        let stop = Stop::new();
         let shared = Shared {
             plan: Arc::clone(&plan),
             permits: Arc::new(Semaphore::new(config.gate.connections_max)),
@@ -185,6 +199,20 @@ impl Drop for Gate {
     }
 }
 
+/// Reads what `config` names beside certificates and configuration, as a start would: CA bundles
+/// of hosts and upstreams, the admin token.
+///
+/// # Errors
+/// The first that can't be used.
+pub fn prove(config: &Config) -> Result<(), StartError> {
+    let tickets = Tickets::new().map_err(|cause| StartError::System(io::Error::other(cause)))?;
+    Plan::new(config.clone(), None, &Inventory::default(), &tickets).map_err(StartError::Plan)?;
+    match &config.admin {
+        Some(settings) => Admin::prove(settings).map_err(StartError::Admin),
+        None => Ok(()),
+    }
+}
+
 fn refuse_darkness(config: &Config, inventory: &Inventory) -> Result<(), StartError> {
     let tls = config.listeners.iter().any(|listener| listener.mode == ListenerMode::Tls);
     let dark = tls && inventory.current().is_empty();
@@ -195,7 +223,7 @@ fn refuse_darkness(config: &Config, inventory: &Inventory) -> Result<(), StartEr
 }
 
 /// The hosts that routes name; a route for every host names none.
-fn routed_hosts(config: &Config) -> Vec<HostPattern> {
+pub fn routed_hosts(config: &Config) -> Vec<HostPattern> {
     let mut hosts: Vec<HostPattern> =
         config.routes.iter().flat_map(|route| route.hosts.iter().cloned()).collect();
     hosts.sort();

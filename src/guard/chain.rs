@@ -282,6 +282,12 @@ pub(super) fn findings(facts: &Facts, path: &Path, now: OffsetDateTime) -> Vec<F
     for index in (0..facts.sent.len()).filter(|index| !path.certs.contains(index)) {
         findings.extend(extra(facts, index, now));
     }
+    // A chain that is broken has one thing wrong with it, not three.
+    let is_broken = |finding: &Finding| finding.code == finding::CHAIN_BROKEN.code;
+    if facts.findings.iter().any(is_broken) {
+        let consequences = [finding::ISSUER_NOT_SENT.code, finding::CHAIN_EXTRA.code];
+        findings.retain(|finding| !consequences.contains(&finding.code));
+    }
     findings
 }
 

@@ -185,7 +185,7 @@ catalogue! {
     /// The leaf's beginning is ahead.
     NOT_YET_VALID = "not_yet_valid", Critical, Refuses,
         "{} is not valid before {}",
-        "Check the clock of this machine and of the issuer; the certificate serves once it is valid.";
+        "Check this machine's clock and the issuer's; the certificate serves once it is valid.";
     /// The leaf is a certificate authority.
     CA_LEAF = "ca_leaf", Critical, Refuses,
         "{} is a certificate authority, not a server's certificate",
@@ -352,7 +352,7 @@ catalogue! {
         "";
     /// A certificate went into service.
     PUBLISHED = "published", Info, Tells,
-        "{} from {} serves {} until {}",
+        "{} from {} {} {} until {}",
         "";
 }
 

@@ -111,7 +111,8 @@ pub(super) fn inspect(bundle: &Bundle, anchors: &Anchors, purpose: Purpose) -> F
     findings.extend(bundle.findings.iter().cloned());
     let ders: Vec<_> = bundle.chain.certs.iter().map(|cert| cert.der.clone()).collect();
     let parsed = parse_all(&ders, &source, &mut findings);
-    let leaf = leaf_index(&parsed, bundle.key.as_ref());
+    let damaged = parsed.len() < ders.len();
+    let leaf = leaf_index(&parsed, bundle.key.as_ref(), damaged);
     if parsed.is_empty() && findings.is_empty() {
         findings.push(finding::NO_CERTIFICATE.about(&[&source]));
     }
@@ -245,14 +246,15 @@ fn parse_all<'a>(
 }
 
 /// The certificate that the key belongs to; for want of one, the first that issues nothing.
-fn leaf_index(parsed: &[X509Certificate<'_>], key: Option<&Key>) -> Option<usize> {
+/// Where one is damaged, that may have been the leaf, and nobody is named instead of it.
+fn leaf_index(parsed: &[X509Certificate<'_>], key: Option<&Key>, damaged: bool) -> Option<usize> {
     let belongs =
         |cert: &X509Certificate<'_>| key.is_some_and(|key| *key.spki == *cert.public_key().raw);
     parsed
         .iter()
         .position(belongs)
         .or_else(|| parsed.iter().position(|cert| !cert.is_ca()))
-        .or((!parsed.is_empty()).then_some(0))
+        .or((!parsed.is_empty() && !damaged).then_some(0))
 }
 
 fn key_of(

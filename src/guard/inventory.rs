@@ -65,16 +65,26 @@ impl Served {
 
     /// Whether the certificate holds `host`. Takes no memory and logarithmic time.
     pub fn covers(&self, host: &HostName) -> bool {
-        let holds = |names: &[HostName], name: &str| {
-            names.binary_search_by(|known| known.as_str().cmp(name)).is_ok()
-        };
-        holds(&self.exact, host.as_str())
-            || host.parent().is_some_and(|parent| holds(&self.parents, parent))
+        let parent = || host.parent().is_some_and(|parent| holds(&self.parents, parent));
+        holds(&self.exact, host.as_str()) || parent()
+    }
+
+    /// The name in the certificate that covers `host`.
+    pub fn name_of(&self, host: &HostName) -> Option<HostPattern> {
+        if holds(&self.exact, host.as_str()) {
+            return Some(HostPattern::Exact(host.clone()));
+        }
+        let parent = host.parent().filter(|parent| holds(&self.parents, parent))?;
+        HostName::parse(parent).ok().map(HostPattern::Wildcard)
     }
 
     pub(super) fn facts(&self) -> &Facts {
         &self.facts
     }
+}
+
+fn holds(sorted: &[HostName], name: &str) -> bool {
+    sorted.binary_search_by(|known| known.as_str().cmp(name)).is_ok()
 }
 
 /// One immutable picture of what may be served.

@@ -154,19 +154,25 @@ impl Ledger {
         let entries = &self.entries;
         let known = |path: &Path| entries.contains_key(path);
         let found = source::find(&self.sources, &mut self.reader, &known, now, all);
-        self.source_findings = found.findings;
+        let mut findings = found.findings;
         let mut missing: HashSet<PathBuf> = self.entries.keys().cloned().collect();
+        let mut changed = all;
         for slot in found.slots {
             missing.remove(&slot.path);
-            self.read(slot, all);
+            changed |= self.read(slot, all);
         }
         for path in missing {
             if let Some(entry) = self.entries.get_mut(&path) {
-                entry.disk = None;
+                changed |= entry.disk.take().is_some();
             }
         }
-        self.watch_folders(&found.folders);
-        self.settle(now, first);
+        findings.extend(self.watch_folders(&found.folders));
+        changed |= findings != self.source_findings;
+        self.source_findings = findings;
+        // Most polls find nothing, and 10,000 certificates need not be ranked again for that.
+        if changed || self.is_due(now) {
+            self.settle(now, first);
+        }
     }
 
     /// Lets time do its work: levels, fail-overs, held material, alarms.
@@ -181,31 +187,31 @@ impl Ledger {
         self.last.is_some_and(|last| now < last) || self.next.is_some_and(|next| next <= now)
     }
 
-    fn read(&mut self, slot: Slot, force: bool) {
+    /// Takes what lies in one slot; gives whether that is news.
+    fn read(&mut self, slot: Slot, force: bool) -> bool {
         let entry = self.entries.entry(slot.path).or_default();
         if slot.gone && entry.served.is_some() {
-            entry.disk = None;
-            return;
+            return entry.disk.take().is_some();
         }
         let raw = slot.bundle.digest();
-        if force || entry.disk.as_ref().is_none_or(|disk| disk.raw != raw) {
+        let news = force || entry.disk.as_ref().is_none_or(|disk| disk.raw != raw);
+        if news {
             let facts = inspect::inspect(&slot.bundle, &self.anchors, Purpose::Serve);
+            // Until it is judged, a moment later.
             let outcome = Outcome::Served;
             entry.disk = Some(Disk { raw, facts: Arc::new(facts), outcome });
         }
+        news
     }
 
-    fn watch_folders(&mut self, folders: &BTreeSet<PathBuf>) {
-        let Some(changes) = &mut self.changes else {
-            return;
-        };
+    /// Gives what keeps the folders from being watched.
+    fn watch_folders(&mut self, folders: &BTreeSet<PathBuf>) -> Option<Finding> {
+        let changes = self.changes.as_mut()?;
         if changes.watch(folders) {
             // A folder may have changed between its reading and its watching.
             changes.wake().call();
         }
-        if let Some(problem) = changes.problem() {
-            self.source_findings.push(finding::WATCH_FAILED.about(&[&problem]));
-        }
+        changes.problem().map(|problem| finding::WATCH_FAILED.about(&[&problem]))
     }
 
     /// Judges, publishes, tells.
@@ -221,7 +227,13 @@ impl Ledger {
                 self.voice.published(served.facts(), now);
             }
         }
-        self.handover.follow(&snapshot, &served, &self.voice, now);
+        let unserved = self.entries.values().filter(|entry| entry.served.is_none());
+        let refused = unserved
+            .filter_map(|entry| entry.disk.as_ref())
+            .filter(|disk| disk.facts.role == Role::Primary)
+            .flat_map(|disk| disk.facts.names())
+            .collect();
+        self.handover.follow(&snapshot, &served, &refused, (&self.voice, now));
         self.inventory.publish(snapshot);
         self.tell_troubles(now, first);
         self.tell_levels(now);

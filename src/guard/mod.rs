@@ -227,3 +227,14 @@ impl Timers {
 fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod live_tests;
+#[cfg(test)]
+mod time_tests;

@@ -1,6 +1,6 @@
 //! What the guard does -> events and counters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,8 +40,12 @@ impl Voice {
         let fingerprint = facts.fingerprint().unwrap_or_default();
         let end = facts.at(now).effective_not_after.unwrap_or(now);
         let names = list(facts.names().iter().map(ToString::to_string));
-        let things: [&dyn std::fmt::Display; 4] =
-            [&short(fingerprint), &facts.source, &names, &rfc3339(end)];
+        let does = match facts.role {
+            Role::Primary => "serves",
+            Role::Standby => "stands by for",
+        };
+        let things: [&dyn std::fmt::Display; 5] =
+            [&short(fingerprint), &facts.source, &does, &names, &rfc3339(end)];
         let told = finding::PUBLISHED.about(&things);
         self.count(|metrics| metrics.reloaded("published", "published"));
         self.tell("certificate_published", &facts.source, Some(fingerprint), &told);
@@ -168,13 +172,14 @@ impl Handover {
         self.counts.get(path).copied().unwrap_or(0)
     }
 
-    /// Compares `snapshot` with the last one, and tells who took over from whom.
+    /// Compares `snapshot` with the last one, and tells who took over from whom. `refused` are
+    /// the names of primaries that never came into service.
     pub(super) fn follow(
         &mut self,
         snapshot: &Snapshot,
         served: &[Arc<Served>],
-        voice: &Voice,
-        now: OffsetDateTime,
+        refused: &HashSet<&HostPattern>,
+        (voice, now): (&Voice, OffsetDateTime),
     ) {
         let by_source: HashMap<&str, &Arc<Served>> =
             served.iter().map(|one| (one.source(), one)).collect();
@@ -186,7 +191,9 @@ impl Handover {
                 continue;
             };
             let before = self.answering.get(&name).map(|path| path.display().to_string());
-            if before.as_deref() != Some(first.source()) {
+            // A name that only ever a standby held is nobody's failure.
+            let news = before.is_some() || refused.contains(&name);
+            if news && before.as_deref() != Some(first.source()) {
                 let change = (first.source().to_owned(), before);
                 changes.entry(change).or_default().push(name.to_string());
             }

@@ -99,7 +99,7 @@ impl Acceptor {
         let traffic = self.proxy.traffic().shared();
         traffic.handshake_failed(error.label());
         if let HandshakeError::Alert { host, alert } = error {
-            traffic.client_alert(host.as_str(), alert);
+            traffic.client_alert(host, alert);
         }
         tracing::debug!(%peer, code = error.label(), "{error}");
     }

@@ -126,6 +126,11 @@ impl Record {
         self.status = Some(status);
     }
 
+    /// The id as a text.
+    pub(super) fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or("-")
+    }
+
     pub(super) fn route_name(&self) -> &str {
         self.route.as_ref().map_or("", |route| route.name())
     }
@@ -153,7 +158,7 @@ impl Drop for Record {
             route = route.1,
             duration_ms = took.as_micros() as f64 / 1e3,
             truncated = self.truncated,
-            request_id = ?self.request_id,
+            request_id = self.request_id(),
             "request"
         );
     }

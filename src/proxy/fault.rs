@@ -105,6 +105,23 @@ impl Fault {
         }
     }
 
+    /// What to do about it; empty where the sentence says it all.
+    pub fn remedy(&self) -> &'static str {
+        match self.kind {
+            Kind::NoRoute(_) => "add a [[route]] for it, or ask for another host or path",
+            Kind::Unreachable | Kind::NoServer => {
+                "see whether the server runs, listens there and shows a certificate that verifies"
+            }
+            Kind::ConnectTimeout => "see whether the server is up and no firewall is between",
+            Kind::ResponseTimeout => {
+                "see what the server is busy with, or raise the upstream's response_timeout"
+            }
+            Kind::BadResponse => "see the server's own log: it closed early or spoke no HTTP",
+            Kind::UpgradeRefused => "set protocol = \"h1\" for the upstream",
+            _ => "",
+        }
+    }
+
     /// A short stable name for logs and labels.
     pub fn code(&self) -> &'static str {
         match self.kind {

@@ -152,7 +152,13 @@ impl Proxy {
 
     fn tell(&self, fault: &Fault, record: &Record) {
         if fault.side() != Side::Upstream {
-            tracing::debug!(code = fault.code(), request_id = ?record.request_id, "{fault}");
+            tracing::debug!(
+                code = fault.code(),
+                request_id = record.request_id(),
+                thing = fault.detail,
+                remedy = fault.remedy(),
+                "{fault}"
+            );
             return;
         }
         let now = Instant::now();
@@ -166,7 +172,9 @@ impl Proxy {
             code = fault.code(),
             status = fault.status().as_u16(),
             route = record.route_name(),
-            request_id = ?record.request_id,
+            request_id = record.request_id(),
+            thing = fault.detail,
+            remedy = fault.remedy(),
             "{fault}"
         );
     }

@@ -33,7 +33,11 @@ pub(super) fn fault(
 
 fn text_fault(fault: &Fault, request_id: &HeaderValue) -> Response<GateBody> {
     let id = request_id.to_str().unwrap_or_default();
-    let text = format!("{}: {fault}\nrequest {id}\n", fault.code());
+    let remedy = match fault.remedy() {
+        "" => String::new(),
+        remedy => format!("{remedy}\n"),
+    };
+    let text = format!("{}: {fault}\n{remedy}request {id}\n", fault.code());
     let mut response = Response::new(GateBody::own(text));
     *response.status_mut() = fault.status();
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -55,8 +55,9 @@ pub enum HandshakeError {
     NoCertificate(String),
     /// The client sent a fatal alert: its reason is the quickest diagnosis there is (rule 9).
     Alert {
-        /// The name it asked for.
-        host: HostName,
+        /// The name it asked for, as the certificate has it: clients can make up any number of
+        /// names below a wildcard.
+        host: String,
         /// The alert as RFC 8446 section 6 calls it, in snake case.
         alert: String,
     },
@@ -133,7 +134,7 @@ impl Terminator {
         config.cert_resolver = Arc::<Choice>::clone(&choice);
         match started.into_stream(Arc::new(config)).await {
             Ok(stream) => finish(stream, host, &choice),
-            Err(cause) => Err(named(cause, host)),
+            Err(cause) => Err(named(cause, &host, &choice)),
         }
     }
 }
@@ -183,9 +184,12 @@ fn finish<IO>(
     Ok(Session { stream, host, served, protocol, version, resumed })
 }
 
-fn named(cause: io::Error, host: HostName) -> HandshakeError {
+fn named(cause: io::Error, host: &HostName, choice: &Choice) -> HandshakeError {
     match broken(cause) {
         HandshakeError::Protocol(rustls::Error::AlertReceived(alert)) => {
+            let shown = choice.chosen();
+            let pattern = shown.as_ref().and_then(|served| served.name_of(host));
+            let host = pattern.map_or_else(|| host.to_string(), |pattern| pattern.to_string());
             HandshakeError::Alert { host, alert: snake_case(&format!("{alert:?}")) }
         }
         other => other,

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod catalogue;
 mod config_errors;
 mod drain;
 mod faults;
