@@ -9,7 +9,9 @@
 
 mod harness;
 
+mod admin;
 mod catalogue;
+mod cli;
 mod config_errors;
 mod drain;
 mod faults;
@@ -17,6 +19,7 @@ mod framing;
 mod handshake;
 mod headers;
 mod malformed;
+mod memory;
 mod reload;
 mod routing;
 mod streaming;

@@ -158,7 +158,19 @@ impl Http {
         &mut self,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, hyper::Error> {
+        self.ready().await?;
         within("a response", self.begin(request)).await
+    }
+
+    /// Waits until the connection takes another request.
+    pub(crate) async fn ready(&mut self) -> Result<(), hyper::Error> {
+        let ready = async {
+            match &mut self.sender {
+                Sender::H1(sender) => sender.ready().await,
+                Sender::H2(sender) => sender.ready().await,
+            }
+        };
+        within("the connection to be ready", ready).await
     }
 
     /// Sends; what is returned waits for the header section.
@@ -182,17 +194,6 @@ impl Http {
         let what = format!("{} {}", request.method(), request.uri());
         let response = self.send(request).await;
         Answer::of(response.unwrap_or_else(|error| panic!("{what}: {error:?}"))).await
-    }
-
-    /// Waits until the connection takes another request, or is closed.
-    pub(crate) async fn ready(&mut self) -> Result<(), hyper::Error> {
-        let ready = async {
-            match &mut self.sender {
-                Sender::H1(sender) => sender.ready().await,
-                Sender::H2(sender) => sender.ready().await,
-            }
-        };
-        within("the connection to be ready", ready).await
     }
 
     /// Waits until the other end has closed.

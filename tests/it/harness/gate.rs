@@ -226,13 +226,18 @@ impl Running {
         within("the gate to end", waiting).await.unwrap();
     }
 
-    /// Asks the admin listener, over a connection of its own.
-    pub(crate) async fn admin(&self, method: &str, path: &str) -> client::Answer {
+    /// A connection to the admin listener.
+    pub(crate) async fn admin_http(&self) -> Http {
         let Some(evergate::admin::Address::Tcp(address)) = self.gate().admin() else {
             panic!("no admin listener on TCP");
         };
         let stream = within("the admin listener", TcpStream::connect(address)).await.unwrap();
-        let mut http = Http::h1(stream, &address.to_string(), "http").await;
+        Http::h1(stream, &address.to_string(), "http").await
+    }
+
+    /// Asks the admin listener, over a connection of its own.
+    pub(crate) async fn admin(&self, method: &str, path: &str) -> client::Answer {
+        let mut http = self.admin_http().await;
         let request = http.request(method, path).body(super::body::empty()).unwrap();
         http.exchange(request).await
     }
