@@ -26,7 +26,7 @@ pub enum Kind {
     MethodRefused,
     /// No route takes it.
     NoRoute(String),
-    /// The client broke off or fell silent while it sent its body.
+    /// The client fell silent while it sent its body.
     BodyTimeout,
     /// No connection to the one server there is.
     Unreachable,

@@ -17,7 +17,8 @@ use super::route::Route;
 use super::target::Target;
 use super::{Client, Proxy, upgrade};
 use crate::upstream::{
-    ConnectError, Continue, Endpoint, Lease, Need, Progress, RequestBody, ResponseBody, Upstream,
+    ClientFailure, ConnectError, Continue, Endpoint, Lease, Need, Progress, RequestBody,
+    ResponseBody, Upstream,
 };
 
 /// Passes `request` on along `route`.
@@ -62,7 +63,7 @@ async fn exchange(
     };
     parts.extensions.clear();
     let mut request = Request::from_parts(parts, body);
-    if let Some(hold) = hold {
+    if let Some(hold) = hold.clone() {
         hyper::ext::on_informational(&mut request, move |response| {
             if response.status() == StatusCode::CONTINUE {
                 hold.say();
@@ -71,7 +72,8 @@ async fn exchange(
     }
     let (response, lease) = attempt.run(request, lease).await?;
     let idle = upstream.settings().idle_timeout;
-    let mut response = ResponseBody::take(response, lease, idle).map(GateBody::server);
+    let unwanted = hold.and_then(Continue::answered);
+    let mut response = ResponseBody::take(response, lease, idle, unwanted).map(GateBody::server);
     headers::toward_client(response.headers_mut());
     // The version is the client connection's own affair.
     *response.version_mut() = Version::HTTP_11;
@@ -232,8 +234,11 @@ impl Attempt<'_> {
             tokio::select! {
                 biased;
                 outcome = &mut sending => {
-                    if outcome.is_err() && self.progress.client_failed() {
-                        return Err(Fault::new(Kind::BodyTimeout));
+                    if outcome.is_err() && let Some(failure) = self.progress.client_failed() {
+                        return Err(Fault::new(match failure {
+                            ClientFailure::Silent => Kind::BodyTimeout,
+                            ClientFailure::Broken => Kind::BadRequest("the body is broken"),
+                        }));
                     }
                     self.count(if outcome.is_ok() { "ok" } else { "failed" });
                     return Ok(outcome);

@@ -90,6 +90,10 @@ fn authority<B>(request: &Request<B>, spoken_to: Option<&HostName>) -> Result<He
         return Err(bad_request("more than one Host"));
     }
     let named = match request.uri().authority() {
+        // The form without a scheme is for CONNECT alone (RFC 9112 section 3.2.3).
+        Some(_) if request.uri().scheme().is_none() && request.method() != Method::CONNECT => {
+            return Err(bad_request("the target is neither a path nor a URL"));
+        }
         Some(authority) => {
             if authority.as_str().contains('@') {
                 return Err(bad_request("user information before the host"));
@@ -160,6 +164,7 @@ mod tests {
             (Version::HTTP_11, "/", vec![("host", "a.test/x")]),
             (Version::HTTP_11, "/", vec![("host", "user@a.test")]),
             (Version::HTTP_11, "http://b.test/", vec![]),
+            (Version::HTTP_11, "a.test:443", vec![host]),
             (Version::HTTP_11, "http://u@b.test/", vec![host]),
             (Version::HTTP_2, "https://b.test/", vec![host]),
             (Version::HTTP_11, "*", vec![host]),

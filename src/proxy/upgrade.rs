@@ -136,7 +136,7 @@ fn upgrade_request(headers: &HeaderMap, target: &Target, form: Form) -> Request<
 
 /// The server's own answer to a request for an upgrade that it did not take.
 fn declined(response: Response<Incoming>, lease: Lease, idle: Duration) -> Response<GateBody> {
-    let mut response = ResponseBody::take(response, lease, idle).map(GateBody::server);
+    let mut response = ResponseBody::take(response, lease, idle, None).map(GateBody::server);
     headers::toward_client(response.headers_mut());
     response.extensions_mut().clear();
     response

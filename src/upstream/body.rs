@@ -5,7 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub enum BodyError {
     Silent(Duration),
     /// The sender broke off.
     Broken(hyper::Error),
+    /// The server gave its answer instead of `100 Continue`: the body stays where it is.
+    Unwanted,
 }
 
 impl fmt::Display for BodyError {
@@ -31,6 +33,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::Silent(limit) => write!(f, "no piece of the body for {} s", limit.as_secs()),
             Self::Broken(cause) => write!(f, "the body broke off: {cause}"),
+            Self::Unwanted => f.write_str("the server answered without the body"),
         }
     }
 }
@@ -42,14 +45,23 @@ impl std::error::Error for BodyError {}
 pub struct Progress {
     moved: Cell<Instant>,
     bytes: Cell<u64>,
-    failed: Cell<bool>,
+    failed: Cell<Option<ClientFailure>>,
+}
+
+/// How a client failed to send its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientFailure {
+    /// It fell silent.
+    Silent,
+    /// It broke off, or broke the rules of framing.
+    Broken,
 }
 
 impl Progress {
     /// A request that begins now.
     pub fn begin() -> Rc<Self> {
         let moved = Cell::new(Instant::now());
-        Rc::new(Self { moved, bytes: Cell::new(0), failed: Cell::new(false) })
+        Rc::new(Self { moved, bytes: Cell::new(0), failed: Cell::new(None) })
     }
 
     /// When the last piece was passed on.
@@ -63,20 +75,27 @@ impl Progress {
     }
 
     /// Whether the client broke off its body or fell silent: then the fault is the client's.
-    pub fn client_failed(&self) -> bool {
+    pub fn client_failed(&self) -> Option<ClientFailure> {
         self.failed.get()
     }
 }
 
 /// Holds a body back until the server says `100 Continue`, or a second has passed (RFC 9110
-/// section 10.1.1: a client must not wait for ever, and neither do we).
+/// section 10.1.1: a client must not wait for ever, and neither do we). Where the answer itself
+/// comes first the body is not sent at all.
 #[derive(Debug, Default)]
 pub struct Continue {
-    said: AtomicBool,
+    state: AtomicU8,
     notify: Notify,
 }
 
 const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
+
+/// States of [`Continue`].
+const WAITING: u8 = 0;
+const GOING: u8 = 1;
+const ANSWERED: u8 = 2;
+const OVER: u8 = 3;
 
 impl Continue {
     /// A body that is held back.
@@ -86,19 +105,48 @@ impl Continue {
 
     /// Lets the body go.
     pub fn say(&self) {
-        self.said.store(true, Ordering::Release);
-        self.notify.notify_waiters();
-        self.notify.notify_one();
+        self.step(WAITING, GOING);
     }
 
-    async fn wait(self: Arc<Self>) {
-        if !self.said.load(Ordering::Acquire) {
-            let _ = tokio::time::timeout(CONTINUE_LIMIT, self.notify.notified()).await;
+    /// The answer is here. Gives a guard where the body was not sent: it stays back, and is
+    /// given up with the end of the answer, which is when the guard is dropped.
+    pub fn answered(self: Arc<Self>) -> Option<Unwanted> {
+        self.step(WAITING, ANSWERED).then(|| Unwanted(self))
+    }
+
+    fn step(&self, from: u8, to: u8) -> bool {
+        let order = Ordering::AcqRel;
+        let stepped = self.state.compare_exchange(from, to, order, Ordering::Acquire).is_ok();
+        if stepped {
+            self.notify.notify_one();
+        }
+        stepped
+    }
+
+    /// Whether the body may go. One task waits.
+    async fn wait(self: Arc<Self>) -> bool {
+        let _ = tokio::time::timeout(CONTINUE_LIMIT, self.notify.notified()).await;
+        self.step(WAITING, GOING);
+        loop {
+            match self.state.load(Ordering::Acquire) {
+                ANSWERED => self.notify.notified().await,
+                state => return state == GOING,
+            }
         }
     }
 }
 
-type Wait = Pin<Box<dyn Future<Output = ()>>>;
+/// A body that a server did not want.
+#[derive(Debug)]
+pub struct Unwanted(Arc<Continue>);
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.0.step(ANSWERED, OVER);
+    }
+}
+
+type Wait = Pin<Box<dyn Future<Output = bool>>>;
 
 /// A request's body on its way to a server.
 pub struct RequestBody(Option<Box<Streaming>>);
@@ -147,8 +195,11 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         if let Some(hold) = &mut body.hold {
-            ready!(hold.as_mut().poll(cx));
+            let goes = ready!(hold.as_mut().poll(cx));
             body.hold = None;
+            if !goes {
+                return Poll::Ready(Some(Err(BodyError::Unwanted)));
+            }
         }
         let polled = Pin::new(&mut body.incoming).poll_frame(cx);
         let outcome = body.silence.bound(polled, cx);
@@ -158,7 +209,10 @@ impl Body for RequestBody {
                 body.progress.moved.set(Instant::now());
                 body.progress.bytes.set(body.progress.bytes.get() + length as u64);
             }
-            Poll::Ready(Some(Err(_))) => body.progress.failed.set(true),
+            Poll::Ready(Some(Err(BodyError::Silent(_)))) => {
+                body.progress.failed.set(Some(ClientFailure::Silent));
+            }
+            Poll::Ready(Some(Err(_))) => body.progress.failed.set(Some(ClientFailure::Broken)),
             Poll::Ready(None) => body.progress.moved.set(Instant::now()),
             Poll::Pending => {}
         }
@@ -180,16 +234,24 @@ impl Body for RequestBody {
 pub struct ResponseBody {
     incoming: Incoming,
     lease: Option<Lease>,
+    unwanted: Option<Unwanted>,
     silence: Silence,
     bytes: u64,
 }
 
 impl ResponseBody {
-    /// Takes the body out of `response`; `limit` bounds each silence of the server.
-    pub fn take(response: Response<Incoming>, lease: Lease, limit: Duration) -> Response<Self> {
+    /// Takes the body out of `response`; `limit` bounds each silence of the server. A request
+    /// body that is `unwanted` is given up at the end, with the connection that waits for it.
+    pub fn take(
+        response: Response<Incoming>,
+        lease: Lease,
+        limit: Duration,
+        unwanted: Option<Unwanted>,
+    ) -> Response<Self> {
         response.map(|incoming| {
             let silence = Silence::new(limit);
-            let mut body = Self { incoming, lease: Some(lease), silence, bytes: 0 };
+            let lease = Some(lease);
+            let mut body = Self { incoming, lease, unwanted, silence, bytes: 0 };
             if body.incoming.is_end_stream() {
                 body.finish();
             }
@@ -203,7 +265,9 @@ impl ResponseBody {
     }
 
     fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = self.lease.take()
+            && self.unwanted.take().is_none()
+        {
             lease.give_back();
         }
     }

@@ -7,7 +7,7 @@ mod body;
 mod connect;
 mod pool;
 
-pub use body::{BodyError, Continue, Progress, RequestBody, ResponseBody};
+pub use body::{BodyError, ClientFailure, Continue, Progress, RequestBody, ResponseBody};
 pub use connect::{ConnectError, LocalExecutor};
 pub use pool::{Lease, Need, Pool};
 

@@ -7,5 +7,21 @@
     reason = "a test may panic"
 )]
 
+mod harness;
+
+mod admin;
 mod catalogue;
+mod cli;
 mod config_errors;
+mod drain;
+mod faults;
+mod framing;
+mod handshake;
+mod headers;
+mod malformed;
+mod memory;
+mod reload;
+mod routing;
+mod streaming;
+mod upgrade;
+mod upstreams;
