@@ -9,3 +9,4 @@
 
 mod catalogue;
 mod config_errors;
+mod peers;
