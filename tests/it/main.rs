@@ -25,3 +25,4 @@ mod routing;
 mod streaming;
 mod upgrade;
 mod upstreams;
+mod peers;
