@@ -1,5 +1,5 @@
-//! Looking at a bundle: as `evergate inspect` does, and as the guard does when a renewal lies on
-//! disk, up to its publication.
+//! Looking at certificates: one bundle, as `evergate inspect` does; a folder of 100, as `evergate
+//! check` does; and a renewal on disk, as the guard does up to its publication.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
 
@@ -21,6 +21,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let authority = Authority::new();
     inspect_bundle(&mut criterion, &authority);
+    assess_directory(&mut criterion, &authority);
     publish_renewal(&mut criterion, &authority);
     criterion.final_summary();
 }
@@ -30,14 +31,39 @@ fn bundle(authority: &Authority) -> String {
     chain + &key
 }
 
-/// The system's roots are read each time, as the command does.
+/// A leaf below two intermediates. All known roots are read each time, as the command does.
 fn inspect_bundle(criterion: &mut Criterion, authority: &Authority) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.pem");
-    fs::write(&path, bundle(authority)).unwrap();
-    let now = clock::system().now();
+    let (path, root) = (folder.path().join("a.pem"), folder.path().join("root.pem"));
+    let upper = authority.intermediate("Bench Upper");
+    let lower = upper.intermediate("Bench Lower");
+    let (leaf, key) = lower.issue(vec!["a.test".to_owned()]);
+    fs::write(&path, leaf + &lower.pem + &upper.pem + &key).unwrap();
+    fs::write(&root, &authority.pem).unwrap();
+    let (roots, now) = ([root], clock::system().now());
     criterion.bench_function("inspect_bundle", |bencher| {
-        bencher.iter(|| assert_eq!(guard::inspect_pem(&path, &[], now).state, State::Ready));
+        bencher.iter(|| assert_eq!(guard::inspect_pem(&path, &roots, now).state, State::Ready));
+    });
+}
+
+/// Every file is read and judged anew.
+fn assess_directory(criterion: &mut Criterion, authority: &Authority) {
+    const FILES: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    for file in 0..FILES {
+        let (chain, key) = authority.issue(vec![format!("{file}.test")]);
+        fs::write(folder.path().join(format!("{file}.pem")), chain + &key).unwrap();
+    }
+    let place = CertPlace::Directory(folder.path().to_owned());
+    let sources = vec![CertSource { place, role: Role::Primary }];
+    let now = clock::system().now();
+    criterion.bench_function("assess_directory_of_100", |bencher| {
+        bencher.iter(|| {
+            let policy = GuardPolicy::default();
+            let report = guard::assess(sources.clone(), policy, Vec::new(), now);
+            let active = report.certificates.iter().filter(|one| one.state == State::Active);
+            assert_eq!(active.count(), FILES);
+        });
     });
 }
 

@@ -42,6 +42,17 @@ impl Authority {
         Self { params, key, pem }
     }
 
+    /// An authority that this one vouches for.
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
+        let mut params = self.params.clone();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let pem = params.signed_by(&key, &issuer).unwrap().pem();
+        Self { params, key, pem }
+    }
+
     /// A leaf and its key, both as PEM.
     pub(crate) fn issue(&self, names: Vec<String>) -> (String, String) {
         let now = clock::system().now();
