@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::gauges;
 use crate::clock::SharedClock;
 use crate::config::model::PathPattern;
-use crate::guard::{Report, ReportHandle};
+use crate::guard::{self, NotAccepted, Report, ReportHandle};
 use crate::observe::event::Teller;
 use crate::proxy::Plan;
 use crate::tasks::Stop;
@@ -39,6 +39,8 @@ pub struct About {
     pub stopping: Stop,
     /// Where a reload is asked for.
     pub requests: mpsc::Sender<Request>,
+    /// Where the guard takes commands.
+    pub guard: mpsc::Sender<guard::Command>,
 }
 
 /// Somebody asks for a reload and waits for the outcome.
@@ -74,7 +76,9 @@ impl About {
         let verbose = request.uri().query().is_some_and(|query| {
             query.split('&').any(|part| part == "verbose" || part.starts_with("verbose="))
         });
-        let allowed = if path == "/api/reload" { Method::POST } else { Method::GET };
+        let accepted = accepted(path);
+        let posts = path == "/api/reload" || accepted.is_some();
+        let allowed = if posts { Method::POST } else { Method::GET };
         let method = request.method();
         if *method != allowed && !(allowed == Method::GET && *method == Method::HEAD) {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "another method, please\n");
@@ -82,6 +86,9 @@ impl About {
                 response.headers_mut().insert(ALLOW, allowed);
             }
             return response;
+        }
+        if let Some(fingerprint) = accepted {
+            return self.accept(fingerprint).await;
         }
         match path {
             "/livez" => plain(StatusCode::OK, "ok\n"),
@@ -174,7 +181,6 @@ impl About {
 
     async fn reload(&self) -> Response<Reply> {
         let (answer, outcome) = oneshot::channel();
-        let busy = || plain(StatusCode::SERVICE_UNAVAILABLE, "the gate is stopping\n");
         if self.requests.send(Request { answer }).await.is_err() {
             return busy();
         }
@@ -190,6 +196,41 @@ impl About {
             Err(_) => busy(),
         }
     }
+
+    async fn accept(&self, fingerprint: &str) -> Response<Reply> {
+        let (reply, outcome) = oneshot::channel();
+        let fingerprint = fingerprint.to_owned();
+        let command = guard::Command::Accept { fingerprint, reply };
+        if self.guard.send(command).await.is_err() {
+            return busy();
+        }
+        let refusal = match outcome.await {
+            Ok(Ok(accepted)) => {
+                let told = json!({ "result": "accepted", "accepted": accepted });
+                return document(StatusCode::OK, &told);
+            }
+            Ok(Err(refusal)) => refusal,
+            Err(_) => return busy(),
+        };
+        let status = match refusal {
+            NotAccepted::Malformed => StatusCode::BAD_REQUEST,
+            NotAccepted::Unknown => StatusCode::NOT_FOUND,
+            NotAccepted::Ambiguous(_) | NotAccepted::Served(_) | NotAccepted::Refused(..) => {
+                StatusCode::CONFLICT
+            }
+        };
+        let told = json!({ "result": "not_accepted", "problem": refusal.to_string() });
+        document(status, &told)
+    }
+}
+
+/// The fingerprint that a path asks to be accepted.
+fn accepted(path: &str) -> Option<&str> {
+    path.strip_prefix("/api/certificates/")?.strip_suffix("/accept")
+}
+
+fn busy() -> Response<Reply> {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "the gate is stopping\n")
 }
 
 const INDEX: &str = "evergate
@@ -200,6 +241,8 @@ const INDEX: &str = "evergate
   GET  /api/routes         routes, in the order of the configuration
   GET  /api/upstreams      upstreams and their servers
   GET  /api/events         the last events
+  POST /api/certificates/FINGERPRINT/accept
+                           serve what is held
   POST /api/reload         read the configuration and all certificates anew
 ";
 

@@ -1,4 +1,4 @@
-//! What a running gate says about itself, and the one thing it can be asked to do: reload.
+//! What a running gate says about itself, and what it can be asked to do: reload, accept.
 //!
 //! `/livez` never depends on certificates: restarting would not mend them. `/readyz` does.
 

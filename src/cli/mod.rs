@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use self::print::Format;
 
+mod accept;
 mod backstage;
 mod check;
 mod date;
@@ -44,6 +45,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Status(args) => status::run(args),
         Command::Reload(args) => status::reload(args),
+        Command::Accept(args) => accept::run(args),
     }
 }
 
@@ -83,6 +85,9 @@ enum Command {
     #[command(after_help = "Exit codes: 0 in force, 1 failure, 3 configuration invalid (the old \
         one stays in force), 64 wrong usage.")]
     Reload(AdminArgs),
+    /// Has a running gate serve a certificate that it holds back
+    #[command(after_help = "Exit codes: 0 served, 1 not accepted or no answer, 64 wrong usage.")]
+    Accept(AcceptArgs),
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +174,15 @@ struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+struct AcceptArgs {
+    /// SHA-256 of the certificate as `status` shows it, or at least its first 8 digits
+    #[arg(value_name = "FINGERPRINT", value_parser = accept::parse)]
+    fingerprint: String,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
 struct AdminArgs {
     /// The gate's admin address: HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180",
@@ -231,7 +245,9 @@ mod tests {
             ("evergate dev app.localhost=", Some(64)),
             ("evergate dev --listen nowhere", Some(64)),
             ("evergate status --admin nowhere", Some(64)),
-            ("evergate forecast", Some(64)),
+            ("evergate accept", Some(64)),
+            ("evergate accept abc/../reload", Some(64)),
+            ("evergate accept 0123abcd --admin 127.0.0.1:1", None),
             ("evergate --help", Some(0)),
             ("evergate --version", Some(0)),
             ("evergate check --help", Some(0)),

@@ -153,14 +153,14 @@ impl fmt::Display for Admin {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: StatusCode,
-    body: Bytes,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
 }
 
 /// Why a gate told nothing.
 #[derive(Debug)]
-enum AskError {
+pub(super) enum AskError {
     Token { path: PathBuf, source: io::Error },
     Connect(io::Error),
     Timeout,
@@ -194,7 +194,8 @@ impl std::error::Error for AskError {
 }
 
 impl AskError {
-    fn advice(&self, admin: &Admin) -> String {
+    /// What went wrong, and what to do.
+    pub(super) fn advice(&self, admin: &Admin) -> String {
         let remedy = match self {
             Self::Connect(_) | Self::Timeout => {
                 "is a gate running, and is this the address in its [admin]? --admin names another"
@@ -209,7 +210,8 @@ impl AskError {
     }
 }
 
-fn ask(args: &AdminArgs, method: Method, path: &str) -> Result<Answer, AskError> {
+/// Asks the gate; any status is an answer.
+pub(super) fn ask(args: &AdminArgs, method: Method, path: &str) -> Result<Answer, AskError> {
     let token = args.token_file.as_deref().map(read_token).transpose()?;
     let talk = async {
         match &args.admin {

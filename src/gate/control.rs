@@ -80,6 +80,7 @@ impl Control {
                 registry,
                 stopping: stop.clone(),
                 requests,
+                guard: guard_commands.clone(),
             };
             tasks.spawn("admin", admin.run(about, ending.clone()));
         }

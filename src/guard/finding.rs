@@ -354,6 +354,10 @@ catalogue! {
     PUBLISHED = "published", Info, Tells,
         "{} from {} {} {} until {}",
         "";
+    /// Held material went into service by somebody's word.
+    ACCEPTED = "accepted", Info, Tells,
+        "{} from {} was accepted by hand, although {}",
+        "If that was not meant, put the certificate before it back and accept that one.";
 }
 
 #[cfg(test)]

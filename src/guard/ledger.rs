@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
 
+use super::accept::{self, Accepted, Known, NotAccepted};
 use super::anchors::Anchors;
 use super::expiry;
 use super::finding::{self, Finding};
@@ -63,6 +64,8 @@ struct Entry {
     /// Since when disk and served differ.
     differs_since: Option<OffsetDateTime>,
     trouble: Option<Trouble>,
+    /// Of the content that somebody accepted by hand, until other content is in service.
+    accepted: Option<Digest>,
     told: Option<(Level, OffsetDateTime)>,
 }
 
@@ -175,6 +178,32 @@ impl Ledger {
         }
     }
 
+    /// Serves the held material that `wanted` names: a fingerprint, or the beginning of one.
+    pub(super) fn accept(
+        &mut self,
+        wanted: &str,
+        now: OffsetDateTime,
+    ) -> Result<Accepted, NotAccepted> {
+        // What lies there now is meant, not what lay there at the last poll.
+        self.scan(now, Reading::Changed);
+        let known: Vec<_> = self.entries.values().flat_map(Entry::known).collect();
+        let fingerprint = accept::choose(wanted, &known)?;
+        let (mut sources, mut doubts) = (Vec::new(), Vec::new());
+        for entry in self.entries.values_mut() {
+            if let Some(disk) = &entry.disk
+                && disk.facts.fingerprint() == Some(&fingerprint)
+                && let Outcome::Held(why) = &disk.outcome
+            {
+                entry.accepted = Some(disk.facts.content);
+                self.voice.accepted(&disk.facts, why);
+                sources.push(disk.facts.source.clone());
+                doubts.extend(why.iter().cloned());
+            }
+        }
+        self.settle(now, false);
+        Ok(Accepted { fingerprint_sha256: fingerprint, sources, doubts })
+    }
+
     /// Lets time do its work: levels, fail-overs, held material, alarms.
     pub(super) fn tick(&mut self, now: OffsetDateTime) {
         if self.is_due(now) {
@@ -256,12 +285,17 @@ impl Ledger {
             }
             let relied =
                 served.map(|served| self.routed.relied(served, &before)).unwrap_or_default();
-            let incumbent =
-                served.map(|served| Incumbent { facts: served.facts(), relied: &relied });
+            let incumbent = served.map(|served| Incumbent {
+                facts: served.facts(),
+                relied: &relied,
+                accepted: entry.accepted,
+            });
             match judge(&disk.facts, now, incumbent.as_ref()) {
                 Verdict::Serve(approval) => {
                     entry.served = Some(Arc::new(Served::new(&approval)));
                     entry.told = None;
+                    // What was accepted once and replaced since is a doubtful backup again.
+                    entry.accepted = entry.accepted.filter(|one| *one == disk.facts.content);
                     disk.outcome = Outcome::Served;
                     published.push(path.clone());
                 }
@@ -416,6 +450,15 @@ impl Ledger {
 }
 
 impl Entry {
+    /// What can be asked for by its fingerprint.
+    fn known(&self) -> impl Iterator<Item = Known<'_>> {
+        let disk = self.disk.as_ref().map(|disk| (&*disk.facts, &disk.outcome));
+        let served = self.served.as_ref().map(|served| (served.facts(), &Outcome::Served));
+        disk.into_iter().chain(served).filter_map(|(facts, outcome)| {
+            Some(Known { fingerprint: facts.fingerprint()?, source: &facts.source, outcome })
+        })
+    }
+
     /// Why the disk is not what is served; none where it is.
     fn findings(&self, path: &Path) -> Option<Vec<Finding>> {
         match &self.disk {

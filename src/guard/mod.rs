@@ -22,6 +22,7 @@ use crate::tasks::Stop;
 use ledger::{Ledger, Reading};
 use tell::Voice;
 
+mod accept;
 mod anchors;
 mod chain;
 mod expiry;
@@ -41,6 +42,7 @@ mod tell;
 mod verdict;
 mod walk;
 
+pub use accept::{Accepted, NotAccepted};
 pub use finding::{CATALOGUE, Effect, Finding, Kind, Severity};
 pub use inventory::{Inventory, Served, Snapshot};
 pub use look::{inspect_chain, inspect_pem};
@@ -71,6 +73,13 @@ pub enum Command {
         routed: Vec<HostPattern>,
         /// Gets the picture after the change.
         reply: oneshot::Sender<Report>,
+    },
+    /// Serves held material that somebody stands for (rule 4).
+    Accept {
+        /// Of its leaf: SHA-256 in hex, or its unambiguous beginning of at least 8 digits.
+        fingerprint: String,
+        /// Gets what is served now because of it.
+        reply: oneshot::Sender<Result<Accepted, NotAccepted>>,
     },
 }
 
@@ -201,6 +210,11 @@ fn obey(ledger: &mut Ledger, command: Command, now: OffsetDateTime) {
             ledger.configure(sources, policy, routed, now);
             reply
         }
+        Command::Accept { fingerprint, reply } => {
+            // Whoever asked may have stopped waiting.
+            let _ = reply.send(ledger.accept(&fingerprint, now));
+            return;
+        }
     };
     // Whoever asked may have stopped waiting.
     let _ = reply.send(ledger.picture().report(now));
@@ -238,3 +252,5 @@ mod chain_tests;
 mod live_tests;
 #[cfg(test)]
 mod time_tests;
+#[cfg(test)]
+mod accept_tests;

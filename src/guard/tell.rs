@@ -78,6 +78,15 @@ impl Voice {
         self.tell(event, &path.display().to_string(), fingerprint, &told);
     }
 
+    /// Somebody accepted what was held.
+    pub(super) fn accepted(&self, facts: &Facts, doubts: &[Finding]) {
+        let fingerprint = facts.fingerprint().unwrap_or_default();
+        let things: [&dyn std::fmt::Display; 3] =
+            [&short(fingerprint), &facts.source, &joined(doubts)];
+        let told = finding::ACCEPTED.about(&things);
+        self.tell("certificate_accepted", &facts.source, Some(fingerprint), &told);
+    }
+
     /// Disk and served have differed for longer than a rotation takes.
     pub(super) fn drift(
         &self,

@@ -9,7 +9,7 @@ use super::chain::Completeness;
 use super::expiry;
 use super::finding::{self, Finding};
 use super::inspect::{Facts, Inspection, SharedFacts};
-use super::load::Key;
+use super::load::{Digest, Key};
 use super::report::Level;
 use crate::clock::rfc3339;
 use crate::host::HostPattern;
@@ -66,6 +66,8 @@ pub(super) struct Incumbent<'a> {
     pub facts: &'a Facts,
     /// The routed names that it alone holds.
     pub relied: &'a [HostPattern],
+    /// The content that somebody accepted in its place, whatever it makes worse.
+    pub accepted: Option<Digest>,
 }
 
 /// Decides about one bundle at `now`; without an incumbent nothing can be made worse.
@@ -85,7 +87,8 @@ pub(super) fn judge(
     };
     if let Some(incumbent) = incumbent {
         let doubts = doubts(facts, &inspection, incumbent, now);
-        if !doubts.is_empty() && !rescues(facts, &inspection, incumbent.facts, now) {
+        let accepted = incumbent.accepted == Some(facts.content);
+        if !doubts.is_empty() && !accepted && !rescues(facts, &inspection, incumbent.facts, now) {
             return Verdict::Hold(doubts);
         }
     }

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod accept;
 mod admin;
 mod catalogue;
 mod cli;
