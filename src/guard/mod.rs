@@ -24,6 +24,7 @@ use tell::Voice;
 
 mod anchors;
 mod chain;
+mod clients;
 mod expiry;
 mod finding;
 mod inspect;
@@ -41,6 +42,7 @@ mod tell;
 mod verdict;
 mod walk;
 
+pub use clients::{AlertCount, ClientAlerts, WAITING_MAX};
 pub use finding::{CATALOGUE, Effect, Finding, Kind, Severity};
 pub use inventory::{Inventory, Served, Snapshot};
 pub use look::{inspect_chain, inspect_pem};

@@ -12,6 +12,7 @@ mod harness;
 mod admin;
 mod catalogue;
 mod cli;
+mod client_alerts;
 mod config_errors;
 mod drain;
 mod faults;
