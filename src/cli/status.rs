@@ -67,7 +67,7 @@ pub(super) fn reload(args: AdminArgs) -> ExitCode {
             return ExitCode::from(FAILURE);
         }
     };
-    let said = String::from_utf8_lossy(&told.body);
+    let said = reload_text(&told.body);
     // Diagnostics have lines of their own; everything else in them is kept from the terminal.
     let lines: Vec<_> = said.trim_end().lines().map(clean).collect();
     if told.status.is_success() {
@@ -77,6 +77,26 @@ pub(super) fn reload(args: AdminArgs) -> ExitCode {
     let error = AskError::Refused { status: told.status };
     complain(&format!("{}\n{}", error.advice(&args.admin), lines.join("\n")));
     ExitCode::from(reload_code(told.status))
+}
+
+/// The gate's answer to a reload, for people; as it came where it is no document.
+fn reload_text(body: &[u8]) -> String {
+    let Ok(document) = serde_json::from_slice::<Value>(body) else {
+        return String::from_utf8_lossy(body).into_owned();
+    };
+    if let Some(complaints) = document.get("complaints").and_then(Value::as_str) {
+        return complaints.to_owned();
+    }
+    let changed = document.get("changed").and_then(Value::as_bool) == Some(true);
+    let mut text = match changed {
+        true => "the new configuration is in force".to_owned(),
+        false => "everything was read anew; the configuration is the same".to_owned(),
+    };
+    let restart = document.get("restart_needed").and_then(Value::as_array);
+    for setting in restart.into_iter().flatten().filter_map(Value::as_str) {
+        text.push_str(&format!("\n{setting} takes effect with the next start"));
+    }
+    text
 }
 
 fn reload_code(status: StatusCode) -> u8 {
@@ -257,6 +277,23 @@ fn read_token(path: &Path) -> Result<String, AskError> {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+
+    #[test]
+    fn a_reload_is_told_in_sentences() {
+        let cases = [
+            (
+                r#"{"result":"published","changed":true,"restart_needed":["[admin]"]}"#,
+                "[admin] takes",
+            ),
+            (r#"{"result":"published","changed":false,"restart_needed":[]}"#, "is the same"),
+            (r#"{"result":"refused","complaints":"a.toml:1:1: no\n  help"}"#, "1:1: no\n  help"),
+            ("the gate is stopping\n", "is stopping"),
+        ];
+        for (body, expected) in cases {
+            let text = reload_text(body.as_bytes());
+            assert!(text.contains(expected), "{text}");
+        }
+    }
 
     #[test]
     fn an_admin_address_is_tcp_or_a_socket() {

@@ -66,7 +66,8 @@ async fn a_large_body_passes_either_way_in_bounded_memory() {
         let request = client.request("GET", "/down").body(body::empty()).unwrap();
         let response = client.send(request).await.unwrap();
         assert_eq!(body::count(response.into_body()).await, TOTAL as u64, "{version}");
-        client.ready().await.unwrap();
+        let ready = client.ready().await;
+        ready.unwrap_or_else(|error| panic!("{version}: {error:?}\n{}", program.said()));
         let request = client.request("POST", "/up").body(large()).unwrap();
         let uploading = client.begin(request);
         let limit = std::time::Duration::from_secs(60);

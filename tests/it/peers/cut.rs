@@ -79,7 +79,8 @@ fn a_key_cut_at_any_byte_never_replaces_the_one_that_is_served() {
 #[test]
 fn a_combined_file_cut_at_any_byte_never_replaces_the_one_that_is_served() {
     let pki = Pki::new();
-    let orders: [(&str, fn(&Pair) -> String); 2] = [
+    type Join = fn(&Pair) -> String;
+    let orders: [(&str, Join); 2] = [
         ("combined, key last", |pair| format!("{}{}", pair.chain, pair.key)),
         ("combined, key first", |pair| format!("{}{}", pair.key, pair.chain)),
     ];

@@ -85,9 +85,12 @@ impl Drop for Load {
     }
 }
 
+/// The load ends by itself after this long, should the test be killed before it ends the load.
+const LOAD_MAX: &str = "30m";
+
 fn wrk(script: &Path, url: &str, more: &[&str]) -> Child {
     WRK.command()
-        .args(["--threads", "1", "--connections", "4", "--timeout", "10s", "--duration", "24h"])
+        .args(["--threads", "1", "--connections", "4", "--timeout", "10s", "--duration", LOAD_MAX])
         .arg("--script")
         .arg(script)
         .args(more)

@@ -11,7 +11,6 @@ use time::{Duration, OffsetDateTime};
 
 /// Who issues.
 pub(super) struct Pki {
-    root: (CertificateParams, KeyPair),
     issuer: (CertificateParams, KeyPair),
     /// What clients trust.
     pub(super) root_pem: String,
@@ -43,7 +42,7 @@ impl Pki {
         let issuer = (authority("Peers Issuer", now), KeyPair::generate().unwrap());
         let signer = Issuer::from_params(&root.0, &root.1);
         let issuer_pem = issuer.0.signed_by(&issuer.1, &signer).unwrap().pem();
-        Self { root, issuer, root_pem, issuer_pem, now }
+        Self { issuer, root_pem, issuer_pem, now }
     }
 
     /// Writes the root where clients can read it.
@@ -86,24 +85,6 @@ impl Pki {
             chain: leaf.pem() + &self.issuer_pem,
             leaf: leaf.pem(),
             issuer: self.issuer_pem.clone(),
-            key: key.serialize_pem(),
-            fingerprint: sha256_hex(leaf.der()),
-        }
-    }
-
-    /// The root signs for itself what no intermediate is sent for.
-    pub(super) fn issue_by_root(&self, names: &[&str], to: Duration) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        (params.not_before, params.not_after) = (self.now - Duration::DAY, self.now + to);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let leaf = params.signed_by(&key, &Issuer::from_params(&self.root.0, &self.root.1));
-        let leaf = leaf.unwrap();
-        Pair {
-            chain: leaf.pem(),
-            leaf: leaf.pem(),
-            issuer: String::new(),
             key: key.serialize_pem(),
             fingerprint: sha256_hex(leaf.der()),
         }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{said, until};
+use super::{pause, said, until};
 
 /// A gate that runs. It ends with this value.
 pub(super) struct Gate {
@@ -32,13 +32,26 @@ address = \"127.0.0.1:0\"
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Calls the program and waits for its end.
-pub(super) fn evergate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_evergate"))
+/// Calls the program, which is to end by itself within `limit`, and tells how long it took.
+pub(super) fn ends(arguments: &[&str], limit: Duration) -> (Output, Duration) {
+    let start = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_evergate"))
         .args(arguments)
         .stdin(Stdio::null())
-        .output()
-        .unwrap()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // What it says fits into a pipe, so that nobody has to read meanwhile.
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > limit {
+            child.kill().unwrap();
+            panic!("{arguments:?} goes on after {limit:?}");
+        }
+        pause(Duration::from_millis(2));
+    }
+    let took = start.elapsed();
+    (child.wait_with_output().unwrap(), took)
 }
 
 /// Writes `text` as the configuration of `folder`.
@@ -95,6 +108,11 @@ impl Gate {
     /// What it has logged, for people.
     pub(super) fn log_text(&self) -> String {
         self.log.lock().unwrap().join("\n")
+    }
+
+    /// The admin address as `--admin` takes it.
+    pub(super) fn admin(&self) -> String {
+        self.admin.to_string()
     }
 
     /// Waits until it has told `event` with `code` about something whose name holds `thing`.

@@ -169,9 +169,11 @@ fn rotate(manner: &Manner) {
     let failed = failed - SILENT_CONNECTIONS;
     let totals = load.end();
     times.sort_unstable();
-    let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+    let share = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    let (median, most, longest) = (share(50), share(99), share(100));
     let line = format!(
-        "{}: {swaps} swaps; served after {median:?} (median), {longest:?} (longest); \
+        "{}: {swaps} swaps; served after {median:?} (median), {most:?} (99 %), \
+         {longest:?} (longest); \
          {handshakes} handshakes, {failed} failed; wrk keep-alive {} requests, {} failed; \
          wrk Connection: close {} requests, {} failed; h2load {} requests, {} failed\n",
         manner.name,
