@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::gauges;
 use crate::clock::SharedClock;
 use crate::config::model::PathPattern;
-use crate::guard::{self, NotAccepted, Report, ReportHandle};
+use crate::guard::{self, ClientAlerts, NotAccepted, Report, ReportHandle};
 use crate::observe::event::Teller;
 use crate::proxy::Plan;
 use crate::tasks::Stop;
@@ -27,6 +27,8 @@ pub(super) type Reply = Full<Bytes>;
 pub struct About {
     /// The guard's.
     pub picture: ReportHandle,
+    /// What clients say when they break off.
+    pub client_alerts: ClientAlerts,
     /// Routes and upstreams in force.
     pub plan: Arc<ArcSwap<Plan>>,
     /// The last events.
@@ -105,7 +107,9 @@ impl About {
     }
 
     fn report(&self) -> Report {
-        self.picture.report(self.clock.now())
+        let mut report = self.picture.report(self.clock.now());
+        self.client_alerts.complete(&mut report);
+        report
     }
 
     /// Ready is who serves every routed host and is not about to stop.

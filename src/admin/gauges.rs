@@ -124,6 +124,7 @@ mod tests {
             level: Level::Expired,
             next: Vec::new(),
             routed: true,
+            client_alerts: Vec::new(),
         };
         let report = Report {
             now: datetime!(2026-01-06 0:00 UTC),

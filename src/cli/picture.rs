@@ -32,6 +32,18 @@ pub(super) struct Host {
     // A gate lists a host that no route names only because a certificate holds it.
     #[serde(default)]
     pub(super) routed: bool,
+    #[serde(default)]
+    pub(super) client_alerts: Vec<ClientAlerts>,
+}
+
+/// What one host's clients said when they broke off.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ClientAlerts {
+    pub(super) alert: String,
+    pub(super) fingerprint: String,
+    #[serde(default)]
+    pub(super) count_last_minute: u64,
+    pub(super) count: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

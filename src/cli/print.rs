@@ -176,7 +176,21 @@ fn hosts(picture: &Picture) -> String {
             ]
         })
         .collect();
-    table(["host", "serving", "level", "ends", "next"], &rows)
+    let mut text = table(["host", "serving", "level", "ends", "next"], &rows);
+    for host in &picture.hosts {
+        for said in &host.client_alerts {
+            let line = format!(
+                "{}: clients said {} {} times, {} in the last minute, certificate {}",
+                host.host,
+                said.alert,
+                said.count,
+                said.count_last_minute,
+                short(&said.fingerprint)
+            );
+            let _ = writeln!(text, "  {}", clean(&line));
+        }
+    }
+    text
 }
 
 /// Enough of a fingerprint to tell one from another on one page.

@@ -17,10 +17,10 @@ use super::worker::Worker;
 use crate::admin::{About, Admin, Outcome, Request};
 use crate::changes::Changes;
 use crate::clock::SharedClock;
-use crate::guard::{self, Guard};
+use crate::guard::{self, ClientAlerts, Guard};
 use crate::observe::event::Teller;
 use crate::observe::metrics::GuardMetrics;
-use crate::observe::traffic::Traffic;
+use crate::observe::traffic::{ClientAlert, Traffic};
 use crate::tasks::{Stop, Tasks};
 
 /// Everything the control thread works with.
@@ -31,6 +31,8 @@ pub(super) struct Control {
     pub(super) reloader: Reloader,
     pub(super) teller: Teller,
     pub(super) traffic: Traffic,
+    pub(super) heard: mpsc::Receiver<ClientAlert>,
+    pub(super) client_alerts: ClientAlerts,
     pub(super) clock: SharedClock,
     pub(super) signals: Signals,
     pub(super) workers: Vec<Worker>,
@@ -61,6 +63,7 @@ impl Control {
 
     async fn run(self, mut signals: Heard) {
         let Self { guard, metrics, admin, reloader, teller, traffic, clock, .. } = self;
+        let (client_alerts, heard) = (self.client_alerts, self.heard);
         let (tasks, stop) = (Tasks::new(), self.stop);
         // The guard, the admin listener and reloads go on while connections drain.
         let ending = Stop::new();
@@ -68,12 +71,15 @@ impl Control {
         let (requests, asked) = mpsc::channel::<Request>(WAITING_MAX);
         let picture = guard.picture();
         tasks.spawn("guard", guard.run(commands, ending.clone()));
+        let listening = client_alerts.clone().run(heard, teller.clone(), ending.clone());
+        tasks.spawn("client alerts", listening);
         if let Some(admin) = admin {
             let mut registry = Registry::default();
             traffic.register(&mut registry);
             metrics.register(&mut registry);
             let about = About {
                 picture,
+                client_alerts,
                 plan: reloader.plan(),
                 teller: teller.clone(),
                 clock: Arc::clone(&clock),

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::admin::{self, Admin};
 use crate::clock::SharedClock;
 use crate::config::model::{Config, ListenerMode, OnDarkStart};
-use crate::guard::{Guard, Inventory};
+use crate::guard::{self, ClientAlerts, Guard, Inventory};
 use crate::host::HostPattern;
 use crate::listener::{self, BindError};
 use crate::observe::event::Teller;
@@ -102,7 +102,9 @@ impl Gate {
         signals: Signals,
         stop: Stop,
     ) -> Result<Self, StartError> {
-        let (teller, traffic, metrics) = (Teller::new(), Traffic::new(), GuardMetrics::default());
+        let (teller, metrics) = (Teller::new(), GuardMetrics::default());
+        let (alerts, heard) = mpsc::channel(guard::WAITING_MAX);
+        let traffic = Traffic::new().with_alerts(alerts);
         let guard = Guard::new(
             config.certs.clone(),
             config.guard.clone(),
@@ -154,6 +156,8 @@ impl Gate {
             reloader,
             teller,
             traffic,
+            heard,
+            client_alerts: ClientAlerts::default(),
             clock,
             signals,
             workers,

@@ -350,6 +350,10 @@ catalogue! {
     FAILBACK = "failback", Info, Tells,
         "{} answers for {} again instead of {}",
         "";
+    /// Clients broke off handshakes.
+    CLIENT_ALERTS = "client_alerts", Warning, Tells,
+        "{} said {} for {}, certificate {}, in the last 60 s",
+        "Look into the logs of these clients: RFC 8446 section 6.2 says what the alert means.";
     /// A certificate went into service.
     PUBLISHED = "published", Info, Tells,
         "{} from {} {} {} until {}",

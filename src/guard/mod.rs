@@ -25,6 +25,7 @@ use tell::Voice;
 mod accept;
 mod anchors;
 mod chain;
+mod clients;
 mod expiry;
 mod finding;
 mod inspect;
@@ -43,6 +44,7 @@ mod verdict;
 mod walk;
 
 pub use accept::{Accepted, NotAccepted};
+pub use clients::{AlertCount, ClientAlerts, WAITING_MAX};
 pub use finding::{CATALOGUE, Effect, Finding, Kind, Severity};
 pub use inventory::{Inventory, Served, Snapshot};
 pub use look::{inspect_chain, inspect_pem};

@@ -147,6 +147,7 @@ impl Picture {
                 host,
                 level,
                 routed,
+                client_alerts: Vec::new(),
             }
         };
         names.into_iter().map(report).collect()

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::clients::AlertCount;
 use super::finding::Finding;
 use crate::clock::serialize_rfc3339;
 use crate::config::model::Role;
@@ -39,6 +40,9 @@ pub struct HostReport {
     pub next: Vec<String>,
     /// Whether a route names it.
     pub routed: bool,
+    /// Why clients broke off handshakes with it; only of a running gate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client_alerts: Vec<AlertCount>,
 }
 
 /// One certificate.

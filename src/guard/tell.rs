@@ -277,6 +277,6 @@ fn joined(findings: &[Finding]) -> String {
 }
 
 /// Enough of a fingerprint for people to compare.
-fn short(fingerprint: &str) -> &str {
+pub(super) fn short(fingerprint: &str) -> &str {
     fingerprint.get(..16).unwrap_or(fingerprint)
 }

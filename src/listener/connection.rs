@@ -98,8 +98,8 @@ impl Acceptor {
     fn handshake_failed(&self, error: &HandshakeError, peer: IpAddr) {
         let traffic = self.proxy.traffic().shared();
         traffic.handshake_failed(error.label());
-        if let HandshakeError::Alert { host, alert } = error {
-            traffic.client_alert(host, alert);
+        if let HandshakeError::Alert(said) = error {
+            traffic.client_alert(said);
         }
         tracing::debug!(%peer, code = error.label(), "{error}");
     }

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
 
 /// Labels of `evergate_http_requests_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -49,6 +50,17 @@ struct ServerLabels {
 
 type Histograms = Family<RouteLabel, Histogram, fn() -> Histogram>;
 
+/// A client's reason for breaking off a handshake.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientAlert {
+    /// The name it asked for, as the certificate has it.
+    pub host: String,
+    /// SHA-256 of the leaf it was shown, lower-case hex.
+    pub fingerprint: String,
+    /// As RFC 8446 section 6 calls it, in snake case.
+    pub alert: String,
+}
+
 /// The data path's metrics, shared by all workers.
 #[derive(Debug, Clone)]
 pub struct Traffic {
@@ -56,6 +68,7 @@ pub struct Traffic {
     durations: Histograms,
     handshakes: Family<HandshakeLabels, Counter>,
     client_alerts: Family<AlertLabels, Counter>,
+    alerts: Option<mpsc::Sender<ClientAlert>>,
     upstream_requests: Family<ServerLabels, Counter>,
     upstream_connects: Family<ServerLabels, Counter>,
     /// Client connections that are open.
@@ -79,10 +92,16 @@ impl Traffic {
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             handshakes: Family::default(),
             client_alerts: Family::default(),
+            alerts: None,
             upstream_requests: Family::default(),
             upstream_connects: Family::default(),
             connections: Gauge::default(),
         }
+    }
+
+    /// Also puts what clients say into `alerts`, for as long as there is room.
+    pub fn with_alerts(self, alerts: mpsc::Sender<ClientAlert>) -> Self {
+        Self { alerts: Some(alerts), ..self }
     }
 
     /// Makes them part of `/metrics`.
@@ -135,11 +154,14 @@ impl Traffic {
         self.handshakes.get_or_create(&HandshakeLabels { result, version: "", resumed: "" }).inc();
     }
 
-    /// Counts a fatal alert of a client that asked for `host`, which is one that a certificate
-    /// covers: a wildcard's names are as many as clients make up, so pass the wildcard for them.
-    pub fn client_alert(&self, host: &str, alert: &str) {
-        let labels = AlertLabels { host: host.to_owned(), alert: alert.to_owned() };
+    /// Counts a fatal alert of a client. Never waits; a queue that is full costs the detail, not
+    /// the count.
+    pub fn client_alert(&self, said: &ClientAlert) {
+        let labels = AlertLabels { host: said.host.clone(), alert: said.alert.clone() };
         self.client_alerts.get_or_create(&labels).inc();
+        if let Some(alerts) = &self.alerts {
+            let _ = alerts.try_send(said.clone());
+        }
     }
 
     /// Counts a request that was sent to `server`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::{StartHandshake, TlsStream};
@@ -16,6 +16,7 @@ use super::Terminator;
 use super::resolver::Choice;
 use crate::guard::Served;
 use crate::host::HostName;
+use crate::observe::traffic::ClientAlert;
 
 /// What ALPN settled; HTTP/1.1 where the client offered nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,13 +55,10 @@ pub enum HandshakeError {
     /// The name is unknown or dark; the client got `unrecognized_name` (RFC 6066 section 3).
     NoCertificate(String),
     /// The client sent a fatal alert: its reason is the quickest diagnosis there is (rule 9).
-    Alert {
-        /// The name it asked for, as the certificate has it: clients can make up any number of
-        /// names below a wildcard.
-        host: String,
-        /// The alert as RFC 8446 section 6 calls it, in snake case.
-        alert: String,
-    },
+    ///
+    /// The host is named as the certificate has it: clients can make up any number of names
+    /// below a wildcard.
+    Alert(ClientAlert),
     /// The client broke the protocol, or nothing fits both sides.
     Protocol(rustls::Error),
 }
@@ -72,7 +70,7 @@ impl HandshakeError {
             Self::Timeout => "timeout",
             Self::Closed(_) => "closed",
             Self::NoCertificate(_) => "no_certificate",
-            Self::Alert { .. } => "client_alert",
+            Self::Alert(_) => "client_alert",
             Self::Protocol(_) => "protocol",
         }
     }
@@ -84,7 +82,9 @@ impl fmt::Display for HandshakeError {
             Self::Timeout => f.write_str("the handshake took too long"),
             Self::Closed(cause) => write!(f, "the client went away: {cause}"),
             Self::NoCertificate(name) => write!(f, "no certificate for {name:?}"),
-            Self::Alert { host, alert } => write!(f, "the client for {host} answered {alert}"),
+            Self::Alert(ClientAlert { host, alert, .. }) => {
+                write!(f, "the client for {host} answered {alert}")
+            }
             Self::Protocol(cause) => write!(f, "no TLS that fits: {cause}"),
         }
     }
@@ -186,12 +186,14 @@ fn finish<IO>(
 
 fn named(cause: io::Error, host: &HostName, choice: &Choice) -> HandshakeError {
     match broken(cause) {
-        HandshakeError::Protocol(rustls::Error::AlertReceived(alert)) => {
-            let shown = choice.chosen();
-            let pattern = shown.as_ref().and_then(|served| served.name_of(host));
-            let host = pattern.map_or_else(|| host.to_string(), |pattern| pattern.to_string());
-            HandshakeError::Alert { host, alert: snake_case(&format!("{alert:?}")) }
-        }
+        HandshakeError::Protocol(rustls::Error::AlertReceived(alert)) => match choice.chosen() {
+            Some(shown) => {
+                let host = shown.name_of(host).map_or_else(String::new, |name| name.to_string());
+                let fingerprint = shown.fingerprint().to_owned();
+                HandshakeError::Alert(ClientAlert { host, fingerprint, alert: alert_name(alert) })
+            }
+            None => HandshakeError::Protocol(rustls::Error::AlertReceived(alert)),
+        },
         other => other,
     }
 }
@@ -200,6 +202,14 @@ fn broken(cause: io::Error) -> HandshakeError {
     match cause.downcast::<rustls::Error>() {
         Ok(error) => HandshakeError::Protocol(error),
         Err(cause) => HandshakeError::Closed(cause),
+    }
+}
+
+/// One name for all that no RFC knows: a client must not make up labels.
+fn alert_name(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::Unknown(_) => "unknown".to_owned(),
+        known => snake_case(&format!("{known:?}")),
     }
 }
 

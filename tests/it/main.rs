@@ -13,6 +13,7 @@ mod accept;
 mod admin;
 mod catalogue;
 mod cli;
+mod client_alerts;
 mod config_errors;
 mod drain;
 mod faults;
